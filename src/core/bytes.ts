@@ -1,0 +1,75 @@
+/** Bytes as base64 text and checksums of bytes, on any JavaScript runtime. */
+
+interface BufferLike {
+  from(data: ArrayBufferLike, offset: number, length: number): Uint8Array & { toString(encoding: "base64"): string };
+  from(text: string, encoding: "base64" | "utf8"): Uint8Array<ArrayBuffer>;
+  isBuffer(value: unknown): boolean;
+}
+
+// Node's Buffer is some ten times faster than btoa and TextEncoder, but other runtimes may lack it.
+const buffers: BufferLike | undefined = (globalThis as { Buffer?: BufferLike }).Buffer;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Whether a value is a Node `Buffer`, which is a `Uint8Array` with a class of its own. */
+export function isBuffer(value: unknown): value is Uint8Array {
+  return buffers !== undefined && buffers.isBuffer(value);
+}
+
+/** The same bytes as a `Buffer` where there is one. */
+export function toBuffer(bytes: Uint8Array): Uint8Array {
+  return buffers === undefined ? bytes : buffers.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export function toBase64(bytes: Uint8Array): string {
+  if (buffers !== undefined) return buffers.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary);
+}
+
+/** The bytes, always in a buffer of their own that nothing else shares. */
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  if (buffers !== undefined) return Uint8Array.from(buffers.from(text, "base64"));
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+export function utf8Bytes(text: string): Uint8Array {
+  return buffers === undefined ? encoder.encode(text) : buffers.from(text, "utf8");
+}
+
+/** The text of UTF-8 bytes. Throws a `TypeError` for bytes that are none. */
+export function utf8Text(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+/** The polynomial of CRC-32C (Castagnoli), reflected; RFC 3720, appendix B.4. */
+const POLYNOMIAL = 0x82f63b78;
+
+// Four tables take four bytes a step ("slicing by four"): a kilobyte in about a microsecond.
+const TABLES = new Int32Array(4 * 256);
+for (let byte = 0; byte < 256; byte++) {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
+  TABLES[byte] = crc;
+}
+for (let i = 256; i < TABLES.length; i++) {
+  const previous = TABLES[i - 256]!;
+  TABLES[i] = (previous >>> 8) ^ TABLES[previous & 0xff]!;
+}
+
+/** The CRC-32C of some bytes, continued from `seed`: the checksum of what came before. */
+export function crc32c(bytes: Uint8Array, seed = 0): number {
+  let crc = ~seed;
+  let i = 0;
+  for (; i + 4 <= bytes.length; i += 4) {
+    crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
+    crc =
+      TABLES[768 + (crc & 0xff)]! ^
+      TABLES[512 + ((crc >>> 8) & 0xff)]! ^
+      TABLES[256 + ((crc >>> 16) & 0xff)]! ^
+      TABLES[crc >>> 24]!;
+  }
+  for (; i < bytes.length; i++) crc = (crc >>> 8) ^ TABLES[(crc ^ bytes[i]!) & 0xff]!;
+  return ~crc >>> 0;
+}

@@ -1,0 +1,116 @@
+import type { Clock } from "./clock.ts";
+
+/** What an event of a run names. */
+interface OfRun {
+  runId: string;
+  workflowId: string;
+}
+
+/** What an event of a node names. */
+interface OfNode extends OfRun {
+  nodeId: string;
+  invocationId: string;
+}
+
+/** What an event of a policy names. */
+interface OfPolicy {
+  policy: string;
+}
+
+/**
+ * Every event of Holdfast with its fields: the one source of logs, metrics and live views. An event that says a
+ * thing was done is emitted after that thing is durable.
+ */
+export interface EventTable {
+  "run.started": OfRun;
+  "run.resumed": OfRun & { interrupted: number };
+  "run.completed": OfRun & { degraded: boolean };
+  "run.failed": OfRun & { nodeId: string; error: unknown };
+  "run.cancelled": OfRun & { reason: unknown };
+  /** The run did not end: its store failed, its lease was lost or its engine closed. It can be resumed. */
+  "run.stopped": OfRun & { error: unknown };
+  "node.started": OfNode;
+  "node.completed": OfNode & { attempts: number; servedBy: string; durationMs: number };
+  "node.failed": OfNode & { attempts: number; error: unknown };
+  "attempt.started": OfNode & { attempt: number };
+  "attempt.failed": OfNode & { attempt: number; error: unknown; retryDelayMs: number };
+  "value.large": OfRun & { nodeId: string; bytes: number };
+  "dead_letter.entered": OfNode & { deadLetterId: string };
+  "dead_letter.redriven": OfRun & { nodeId: string };
+  "dead_letter.settled": OfRun & { nodeId: string; deadLetterId: string; status: "succeeded" };
+  "lease.lost": { runId: string; token: number };
+  "journal.damaged": { runId: string; seq: number; why: string };
+  "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
+  "retry.exhausted": OfPolicy & { attempts: number; error: unknown };
+  "breaker.changed": OfPolicy & { from: string; to: string };
+  "breaker.rejected": OfPolicy & { retryAfterMs: number | undefined };
+  timeout: OfPolicy & { timeoutMs: number };
+  "attempt.late": OfPolicy & { outcome: "value" | "error"; error?: unknown; lateMs: number };
+  fallback: OfPolicy & { error: unknown; served: boolean };
+  "listener.failed": { listening: string; error: unknown };
+}
+
+export type EventType = keyof EventTable;
+
+/** One event: its `type`, the wall-clock instant `at` in milliseconds, a number that rises by one, and its fields. */
+export type HoldfastEvent = { [K in EventType]: { type: K; at: number; seq: number } & EventTable[K] }[EventType];
+
+export type EventListener = (event: HoldfastEvent) => void;
+
+type Emit = <K extends EventType>(type: K, fields: EventTable[K]) => void;
+
+/**
+ * Where events go. `emit` is null while nobody listens, so that `events.emit?.(…)` builds no event and costs a
+ * null check. A listener that throws is reported once as `listener.failed` and never reaches the call path (C0.6).
+ */
+export class Events {
+  emit: Emit | null = null;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<EventListener>();
+  readonly #reported = new WeakSet<EventListener>();
+  #seq = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Calls `listener` with each event from now on; the returned function ends that. */
+  on(listener: EventListener): () => void {
+    this.#listeners.add(listener);
+    this.emit = this.#deliver;
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.emit = null;
+    };
+  }
+
+  readonly #deliver: Emit = (type, fields) => {
+    const event = { type, at: this.#clock.wallNow(), seq: ++this.#seq, ...fields } as unknown as HoldfastEvent;
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        if (this.#reported.has(listener)) continue;
+        this.#reported.add(listener);
+        this.#deliver("listener.failed", { listening: type, error });
+      }
+    }
+  };
+}
+
+/** Runs a user's hook. What it throws becomes a `listener.failed` event and goes no further (C0.6). */
+export function callHook<A extends unknown[]>(
+  events: Events,
+  name: string,
+  hook: ((...args: A) => unknown) | undefined,
+  ...args: A
+): void {
+  if (hook === undefined) return;
+  const failed = (error: unknown): void => events.emit?.("listener.failed", { listening: name, error });
+  try {
+    const result = hook(...args);
+    if (result instanceof Promise) result.catch(failed);
+  } catch (error) {
+    failed(error);
+  }
+}

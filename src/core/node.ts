@@ -1,0 +1,23 @@
+/** What a node function gets beside its input. */
+export interface NodeContext {
+  readonly runId: string;
+  readonly workflowId: string;
+  readonly nodeId: string;
+  readonly invocationId: string;
+  /** Which call of this invocation this is, from 1; those of an earlier life count. */
+  readonly attempt: number;
+  /** Aborts when the run is cancelled or stopped, and when the attempt's time is up. */
+  readonly signal: AbortSignal;
+  /** By when the attempt must have settled, on the monotonic clock; `Infinity` without a timeout. */
+  readonly deadline: number;
+  /**
+   * Names this invocation to the outside world: equal across attempts, restarts, takeovers and redrives, different
+   * across runs and nodes. Give it to whatever must not happen twice. 64 hexadecimal characters.
+   */
+  readonly idempotencyKey: string;
+  /** Rises with each executor of the run: lets an outside resource refuse a stalled former one. */
+  readonly fencingToken: number;
+}
+
+/** A step of a workflow: gets its mapped input and the context. */
+export type NodeFunction<In = never, Out = unknown> = (input: In, context: NodeContext) => Out | PromiseLike<Out>;
