@@ -1,0 +1,97 @@
+import { createRequire } from "node:module";
+import { StoreCorruptError, StoreUnavailableError } from "../core/errors.ts";
+
+/** What the store needs of a SQLite binding. */
+export interface SqliteDriver {
+  exec(sql: string): void;
+  prepare(sql: string): SqliteStatement;
+  close(): void;
+}
+
+export interface SqliteStatement {
+  run(...values: SqliteValue[]): { changes: number | bigint };
+  get(...values: SqliteValue[]): unknown;
+  all(...values: SqliteValue[]): unknown[];
+}
+
+export type SqliteValue = string | number | null | Uint8Array;
+
+type Binding = new (path: string) => SqliteDriver;
+
+/** `node:sqlite` where Node has it (22.13 and later), else the `libsql` package. */
+export function openDriver(path: string): SqliteDriver {
+  const require = createRequire(import.meta.url);
+  let cause: unknown;
+  for (const load of [
+    () => (require("node:sqlite") as { DatabaseSync: Binding }).DatabaseSync,
+    () => require("libsql") as Binding,
+  ]) {
+    let Database: Binding;
+    try {
+      Database = load();
+    } catch (error) {
+      cause = error;
+      continue;
+    }
+    return new Database(path);
+  }
+  throw new StoreUnavailableError(
+    "No SQLite binding can be loaded: this Node has no node:sqlite, and the optional package libsql is not installed. Run `npm install libsql`, or use Node 22.13 or later.",
+    cause,
+  );
+}
+
+/** Primary result codes of SQLite that mean something to a caller (sqlite.org/rescode.html). */
+const CODES: Record<number, string> = {
+  5: "BUSY",
+  6: "BUSY",
+  8: "READONLY",
+  10: "IOERR",
+  11: "CORRUPT",
+  13: "FULL",
+  14: "CANTOPEN",
+  26: "NOTADB",
+};
+
+/** What went wrong with a store file, in words that say what to do, from whichever binding it came. */
+export function sqliteError(path: string, doing: string, error: unknown): StoreUnavailableError | StoreCorruptError {
+  const { code, errcode, rawCode } = error as { code?: unknown; errcode?: unknown; rawCode?: unknown };
+  const number = typeof errcode === "number" ? errcode : rawCode;
+  const name = typeof number === "number" ? CODES[number & 0xff] : /^SQLITE_([A-Z]+)/.exec(String(code))?.[1];
+  const cannot = `Holdfast cannot ${doing} the store ${path}: `;
+  switch (name) {
+    case "NOTADB":
+      return new StoreCorruptError(
+        `${cannot}the file is not a SQLite database. Choose another file, or move this one away.`,
+        error,
+      );
+    case "CORRUPT":
+      return new StoreCorruptError(
+        `${cannot}the SQLite file is damaged. Keep a copy of it together with its -wal file, and restore a backup.`,
+        error,
+      );
+    case "READONLY":
+      return new StoreUnavailableError(
+        `${cannot}it is read-only. Check the permissions of the file and of its folder, and whether the disk is mounted read-only.`,
+        error,
+      );
+    case "BUSY":
+    case "LOCKED":
+      return new StoreUnavailableError(
+        `${cannot}another process has locked it for longer than the busy timeout. Find it with \`fuser ${path}\`, or try again.`,
+        error,
+      );
+    case "FULL":
+      return new StoreUnavailableError(
+        `${cannot}the disk is full. What was acknowledged is safe; free some space and run again with the same run ids.`,
+        error,
+      );
+    case "CANTOPEN":
+      return new StoreUnavailableError(
+        `${cannot}it cannot be opened. Check that its folder exists and that the path is a file.`,
+        error,
+      );
+    default:
+      return new StoreUnavailableError(`${cannot}${(error as { message?: unknown }).message ?? String(error)}`, error);
+  }
+}
