@@ -1,0 +1,128 @@
+import type { Codec } from "../core/codec.ts";
+import { messageOf, revivedError, WorkflowExecutionError } from "../core/errors.ts";
+import type { DeadLetter } from "../core/store.ts";
+import type { Plan } from "../workflow/plan.ts";
+import { Readiness } from "../workflow/ready.ts";
+import { invocationKey, type RunState } from "../workflow/run-state.ts";
+import { isDegraded } from "./announce.ts";
+
+/** One step of a run as its result lists it (C10.3). */
+export interface AgentStep {
+  nodeId: string;
+  invocationId: string;
+  /** Calls of the function that were made. */
+  attempts: number;
+  /** The node itself or the backup that stood in. */
+  servedBy: string;
+  durationMs: number;
+  costUsd: number;
+  error?: Error;
+}
+
+/** How a run ended. */
+export interface RunResult<Out = unknown> {
+  runId: string;
+  workflowId: string;
+  status: "completed" | "failed" | "cancelled";
+  success: boolean;
+  /** Of the only end node, or an object keyed by end node ids; undefined unless completed. */
+  output: Out | undefined;
+  error?: WorkflowExecutionError;
+  /** Whether a backup stood in for any node. */
+  degraded: boolean;
+  /** In the order in which they began. */
+  agentSteps: AgentStep[];
+  /** How many invocations of a node failed, backups included. */
+  nodeFailures: Map<string, number>;
+  deadLetters: DeadLetter[];
+  /** Wall-clock milliseconds. */
+  startedAt: number;
+  endedAt: number;
+  /** Whether this call found work of an earlier one. */
+  resumed: boolean;
+}
+
+/** The result of a run that has ended, worked out from its state alone: the same now and when it is read again later. */
+export function resultOf(
+  runId: string,
+  plan: Plan,
+  state: RunState,
+  codec: Codec,
+  deadLetters: DeadLetter[],
+  resumed: boolean,
+): RunResult {
+  const { status } = state;
+  if (status !== "completed" && status !== "failed" && status !== "cancelled")
+    throw new Error(`Run "${runId}" is ${status}, not ended.`);
+  const error = status === "completed" ? undefined : errorOf(runId, state);
+  return {
+    runId,
+    workflowId: state.workflowId,
+    status,
+    success: status === "completed",
+    output: status === "completed" ? outputOf(plan, state, codec) : undefined,
+    ...(error !== undefined && { error }),
+    degraded: isDegraded(state),
+    agentSteps: stepsOf(state),
+    nodeFailures: failuresOf(state),
+    deadLetters,
+    startedAt: state.startedAt,
+    endedAt: state.endedAt,
+    resumed,
+  };
+}
+
+function errorOf(runId: string, state: RunState): WorkflowExecutionError {
+  if (state.cancelReason !== null) {
+    return new WorkflowExecutionError(
+      `Run "${runId}" was cancelled: ${state.cancelReason.message}`,
+      { runId },
+      revivedError(state.cancelReason),
+    );
+  }
+  const { node, error } = state.failure!;
+  const attempts = state.invocations.get(invocationKey({ node, iteration: 0 }))?.attempts ?? 0;
+  const cause = revivedError(error);
+  return new WorkflowExecutionError(
+    `Node "${node}" of run "${runId}" failed after ${attempts} ${attempts === 1 ? "attempt" : "attempts"}: ${messageOf(cause)}. Its input is kept as a dead letter; redrive it to go on from there.`,
+    { runId, nodeId: node, attempts },
+    cause,
+  );
+}
+
+function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
+  const readiness = new Readiness(plan, state);
+  for (const invocation of state.invocations.values()) readiness.afterEnd(invocation);
+  const valueOf = (node: string): unknown => codec.decode(readiness.servedBy(node)!.output);
+  const [only] = plan.ends;
+  if (plan.ends.length === 1 && only !== undefined) return valueOf(only);
+  return Object.fromEntries(plan.ends.map((node) => [node, valueOf(node)]));
+}
+
+function stepsOf(state: RunState): AgentStep[] {
+  const steps: AgentStep[] = [];
+  for (const [key, invocation] of state.invocations) {
+    if (invocation.status !== "completed" && invocation.status !== "failed") continue;
+    const { id, attempts, startedAt, endedAt } = invocation;
+    steps.push({
+      nodeId: id.node,
+      invocationId: key,
+      attempts,
+      servedBy: id.backup ?? id.node,
+      durationMs: endedAt - startedAt,
+      costUsd: 0,
+      ...(invocation.status === "failed" && { error: revivedError(invocation.error) }),
+    });
+  }
+  return steps;
+}
+
+function failuresOf(state: RunState): Map<string, number> {
+  const failures = new Map<string, number>();
+  for (const { id, status } of state.invocations.values()) {
+    if (status !== "failed") continue;
+    const nodeId = id.backup ?? id.node;
+    failures.set(nodeId, (failures.get(nodeId) ?? 0) + 1);
+  }
+  return failures;
+}

@@ -1,0 +1,31 @@
+import type { Codec } from "../core/codec.ts";
+import type { Runtime } from "../core/runtime.ts";
+import type { DeadLetter } from "../core/store.ts";
+import type { Plan } from "../workflow/plan.ts";
+import { Readiness } from "../workflow/ready.ts";
+import type { Journal } from "./journal.ts";
+import type { NodeGuards } from "./node-policies.ts";
+
+/** How a run is carried out, the same for all runs of an engine. */
+export interface EngineSettings {
+  readonly runtime: Runtime;
+  readonly codec: Codec;
+  /** How often a process may die while a node runs before the node is given up (C6.3). */
+  readonly maxCrashes: number;
+  /** How often a dead letter may be redriven before it is quarantined. */
+  readonly maxRetries: number;
+}
+
+/** A run that this process carries out now: everything that `walk` and `invoke-node` need, in one place. */
+export interface ActiveRun {
+  readonly runId: string;
+  readonly plan: Plan;
+  readonly guards: ReadonlyMap<string, NodeGuards>;
+  readonly journal: Journal;
+  readonly readiness: Readiness;
+  readonly settings: EngineSettings;
+  /** Aborts the nodes: by the caller, who cancels, or by us, when the run must stop. */
+  readonly scope: AbortController;
+  /** Dead letters of this run that a redrive is working on, by node visit. */
+  readonly redriving: ReadonlyMap<string, DeadLetter>;
+}

@@ -1,0 +1,51 @@
+import type { EdgeDefinition } from "./definition.ts";
+
+/** Nothing was mapped: the output is no object, or lacks the field. Names both, since one of them is misspelt. */
+export class MappingError extends TypeError {
+  static {
+    Object.defineProperty(this.prototype, "name", { value: "MappingError", writable: true, configurable: true });
+  }
+}
+
+/**
+ * The input of a node from the outputs along its inbound edges (C5.3). One edge without a mapping delivers the output
+ * as it is. Otherwise the input is an object: each mapping fills the fields it names, and an edge without one puts
+ * its whole output under the id of the node that it comes from.
+ */
+export function gatherInput(inbound: readonly EdgeDefinition[], outputOf: (nodeId: string) => unknown): unknown {
+  const [only] = inbound;
+  if (inbound.length === 1 && only !== undefined && only.mapping === undefined) return outputOf(only.from);
+  const input: Record<string, unknown> = {};
+  for (const { from, to, mapping } of inbound) {
+    const output = outputOf(from);
+    if (mapping === undefined) {
+      set(input, from, output);
+      continue;
+    }
+    for (const [outField, inField] of Object.entries(mapping)) {
+      if (typeof output !== "object" || output === null || !Object.hasOwn(output, outField)) {
+        throw new MappingError(
+          `The edge from "${from}" to "${to}" maps the field "${outField}", but the output of "${from}" ${describe(output)}.`,
+        );
+      }
+      set(input, inField, (output as Record<string, unknown>)[outField]);
+    }
+  }
+  return input;
+}
+
+// An id may be "__proto__", which plain assignment would not store.
+function set(target: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
+}
+
+function describe(output: unknown): string {
+  if (typeof output !== "object" || output === null) return `is ${output === null ? "null" : `a ${typeof output}`}`;
+  const fields = Object.keys(output);
+  return fields.length === 0
+    ? "has no fields"
+    : `has only ${fields
+        .slice(0, 20)
+        .map((field) => `"${field}"`)
+        .join(", ")}`;
+}
