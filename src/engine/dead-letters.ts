@@ -2,23 +2,28 @@ import { HoldfastError, NotFoundError } from "../core/errors.ts";
 import type { DeadLetter, DeadLetterFilter, Store } from "../core/store.ts";
 import type { RunResult } from "./run-result.ts";
 
-/** The dead letters of a store: to be looked at, and to be worked off. */
+/** The dead letters of a store, or of one workflow in it: to be looked at, and to be worked off. */
 export class DeadLetters {
   readonly #store: Store;
   readonly #redrive: (letter: DeadLetter) => Promise<RunResult>;
+  readonly #workflowId: string | undefined;
 
-  constructor(store: Store, redrive: (letter: DeadLetter) => Promise<RunResult>) {
+  constructor(store: Store, redrive: (letter: DeadLetter) => Promise<RunResult>, workflowId?: string) {
     this.#store = store;
     this.#redrive = redrive;
+    this.#workflowId = workflowId;
   }
 
   /** Newest first. */
-  list(filter?: DeadLetterFilter): Promise<DeadLetter[]> {
-    return this.#store.deadLetters(filter);
+  list(filter: DeadLetterFilter = {}): Promise<DeadLetter[]> {
+    return this.#store.deadLetters(
+      this.#workflowId === undefined ? filter : { ...filter, workflowId: this.#workflowId },
+    );
   }
 
-  get(id: string): Promise<DeadLetter | undefined> {
-    return this.#store.deadLetter(id);
+  async get(id: string): Promise<DeadLetter | undefined> {
+    const letter = await this.#store.deadLetter(id);
+    return letter === undefined || (this.#workflowId ?? letter.workflowId) === letter.workflowId ? letter : undefined;
   }
 
   /**

@@ -152,6 +152,12 @@ export class Engine {
     return this.#store.list(filter);
   }
 
+  /** The dead letters of one workflow. It may be redriven without having been run here before. */
+  deadLettersOf(workflow: Runnable): DeadLetters {
+    this.#prepare(workflow);
+    return new DeadLetters(this.#store, (letter) => this.#redrive(letter), workflow.definition.id);
+  }
+
   /** Closes the breaker of a node, for the runs of this engine. */
   resetCircuitBreaker(workflow: Runnable, nodeId: string): void {
     const guards = this.#prepare(workflow).guards.get(nodeId);
@@ -347,22 +353,4 @@ function otherRun(runId: string, workflowId: string, wanted: string): RunInUseEr
       ? `Run "${runId}" was started with another input. Give the same input to carry it on, or choose another run id.`
       : `Run "${runId}" belongs to workflow "${workflowId}", not "${wanted}". Choose another run id.`,
   );
-}
-
-/**
- * An engine in this process. Nothing runs until it is asked to.
- *
- * @example
- * ```ts
- * import { createEngine, MemoryStore, Workflow } from "holdfast";
- *
- * const double = new Workflow({ id: "double" }).addNode("double", (n: number) => n * 2);
- * const engine = createEngine({ store: new MemoryStore() });
- * const result = await engine.run(double, 21, { runId: "r-1" });
- * console.log(result.output); // => 42
- * await engine.close();
- * ```
- */
-export function createEngine(options: EngineOptions): Engine {
-  return new Engine(options);
 }

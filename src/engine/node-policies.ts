@@ -1,9 +1,11 @@
-import type { Policy } from "../core/policy.ts";
+import { ConfigError } from "../core/errors.ts";
 import { pipeline } from "../core/pipeline.ts";
+import type { Policy } from "../core/policy.ts";
 import type { Runtime } from "../core/runtime.ts";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import { RetryPolicy } from "../policies/retry.ts";
-import { Timeout } from "../policies/timeout.ts";
+import { Timeout, type TimeoutOptions } from "../policies/timeout.ts";
+import type { NodePolicies } from "../workflow/definition.ts";
 import type { Plan } from "../workflow/plan.ts";
 
 /** What guards the calls of one node, shared by all runs of its workflow in this engine. */
@@ -15,18 +17,32 @@ export interface NodeGuards {
 
 /** Builds the policies of every node once. Throws `ConfigError` for options that no policy takes. */
 export function nodeGuards(plan: Plan, runtime: Runtime): ReadonlyMap<string, NodeGuards> {
+  const { id: workflowId, policies } = plan.definition;
   const guards = new Map<string, NodeGuards>();
-  for (const [id, { definition }] of plan.nodes) {
-    const name = `${plan.definition.id}/${id}`;
-    const { retry, circuitBreaker, timeout } = definition.policies;
-    const breaker = circuitBreaker === undefined ? null : new CircuitBreaker({ name, ...circuitBreaker }, runtime);
-    const policies: (Policy | null)[] = [
-      retry === undefined ? null : new RetryPolicy({ name, ...retry }, runtime),
-      breaker,
-      timeout === undefined ? null : new Timeout({ name, ...timeout }, runtime),
-    ];
-    const present = policies.filter((policy) => policy !== null);
-    guards.set(id, { policy: present.length === 0 ? null : pipeline(...present), breaker });
+  for (const id of plan.nodes.keys()) {
+    try {
+      guards.set(id, guardsOf(`${workflowId}/${id}`, policies.get(id) ?? {}, runtime));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      throw new ConfigError(`Node "${id}" of workflow "${workflowId}": ${error.message}`, { cause: error });
+    }
   }
   return guards;
+}
+
+function guardsOf(name: string, { retry, circuitBreaker, timeout }: NodePolicies, runtime: Runtime): NodeGuards {
+  const breaker = circuitBreaker === undefined ? null : new CircuitBreaker({ name, ...circuitBreaker }, runtime);
+  const { totalTimeoutMs, ...ofAttempt }: TimeoutOptions = timeout ?? {};
+  const policies: (Policy | null)[] = [
+    totalTimeoutMs === undefined ? null : new Timeout({ name, totalTimeoutMs }, runtime),
+    retry === undefined ? null : new RetryPolicy({ name, ...retry }, runtime),
+    breaker,
+    ofAttempt.attemptTimeoutMs === undefined && totalTimeoutMs !== undefined
+      ? null
+      : timeout === undefined
+        ? null
+        : new Timeout({ name, ...ofAttempt }, runtime),
+  ];
+  const present = policies.filter((policy) => policy !== null);
+  return { policy: present.length === 0 ? null : pipeline(...present), breaker };
 }

@@ -1,5 +1,4 @@
 import type { NodeFunction } from "../core/node.ts";
-import type { PolicyOptions } from "./node-options.ts";
 
 /** A workflow as plain data: what the builder collects and `plan` checks. */
 export interface WorkflowDefinition {
@@ -11,12 +10,20 @@ export interface WorkflowDefinition {
   readonly nodes: readonly NodeDefinition[];
   readonly edges: readonly EdgeDefinition[];
   readonly fallbacks: readonly FallbackDefinition[];
+  /** By node id. May name nodes that are not there, which `plan` reports. */
+  readonly policies: ReadonlyMap<string, NodePolicies>;
 }
 
 export interface NodeDefinition {
   readonly id: string;
   readonly run: NodeFunction<never>;
-  readonly policies: PolicyOptions;
+}
+
+/** The policies of a node, as options: the engine builds them, since this layer imports no policy. */
+export interface NodePolicies {
+  readonly retry?: object | undefined;
+  readonly circuitBreaker?: object | undefined;
+  readonly timeout?: object | undefined;
 }
 
 /** Which field of the output becomes which field of the input. */

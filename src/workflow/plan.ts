@@ -27,7 +27,12 @@ export interface Plan {
 
 /** Checks a definition whole and puts it in order. Throws `WorkflowDefinitionError` with everything that is wrong. */
 export function planWorkflow(definition: WorkflowDefinition): Plan {
-  const problems = [...namingProblems(definition), ...edgeProblems(definition), ...fallbackProblems(definition)];
+  const problems = [
+    ...namingProblems(definition),
+    ...edgeProblems(definition),
+    ...fallbackProblems(definition),
+    ...policyProblems(definition),
+  ];
   if (problems.length > 0) throw new WorkflowDefinitionError(definition.id, problems);
 
   const backups = backupChains(definition);
@@ -125,6 +130,16 @@ function fallbackProblems({ nodes, fallbacks }: WorkflowDefinition): string[] {
     problems.push(`the fallbacks ${chain(cycle)} form a cycle: a node would end up standing in for itself.`);
   }
   return problems;
+}
+
+function policyProblems({ nodes, policies }: WorkflowDefinition): string[] {
+  const ids = new Set(nodes.map((node) => node.id));
+  return [...policies]
+    .filter(([id]) => !ids.has(id))
+    .map(
+      ([id, options]) =>
+        `${Object.keys(options).join(", ")} is configured for ${show(id)}, which is no node. ${known(ids)}`,
+    );
 }
 
 function known(ids: ReadonlySet<string>): string {

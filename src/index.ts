@@ -1,0 +1,47 @@
+/** The front door of Holdfast: every public name of the package's main entry, grouped. */
+
+// Workflows and the ways to run them
+export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions } from "./workflow.ts";
+export type { WorkflowOptions } from "./workflow/builder.ts";
+export type { WorkflowDefinition } from "./workflow/definition.ts";
+export type { NodeContext, NodeFunction } from "./core/node.ts";
+export { resilientQueueRun, type ResilientQueueRunOptions, type ResilientQueueRunResult } from "./entry-points.ts";
+
+// Engines and what they leave behind
+export { createEngine } from "./default-engine.ts";
+export type { Engine, EngineOptions, Runnable, RunOptions } from "./engine/engine.ts";
+export type { AgentStep, RunResult } from "./engine/run-result.ts";
+export type { DeadLetters } from "./engine/dead-letters.ts";
+
+// Stores
+export { MemoryStore } from "./stores/memory.ts";
+export { SqliteStore, type SqliteStoreOptions } from "./stores/sqlite.ts";
+export { openStore } from "./stores/open.ts";
+export type {
+  DeadLetter,
+  DeadLetterFilter,
+  DeadLetterStatus,
+  RunFilter,
+  RunRow,
+  RunStatus,
+  Store,
+} from "./core/store.ts";
+export type { ValueType } from "./core/codec.ts";
+
+// Errors of the engine; those of the policies come with them
+export {
+  LeaseLostError,
+  NodeCrashedError,
+  NotFoundError,
+  RunInUseError,
+  StoreCorruptError,
+  StoreUnavailableError,
+  type StoredError,
+  UnserializableValueError,
+  VersionMismatchError,
+  WorkflowDefinitionError,
+  WorkflowExecutionError,
+} from "./core/errors.ts";
+
+// Policies
+export * from "./policies/index.ts";

@@ -1,0 +1,174 @@
+import type { NodeFunction } from "./core/node.ts";
+import type { Store } from "./core/store.ts";
+import { engineFor } from "./default-engine.ts";
+import type { DeadLetters } from "./engine/dead-letters.ts";
+import type { Runnable, RunOptions } from "./engine/engine.ts";
+import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
+import type { RetryOptions } from "./policies/retry.ts";
+import type { TimeoutOptions } from "./policies/timeout.ts";
+import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
+import type { FieldMapping, WorkflowDefinition } from "./workflow/definition.ts";
+import type { EndsOf, MappingArgument, NodeSignatures, RunInput, RunOutput, StandIn } from "./workflow/signature.ts";
+
+/** The policies of one node. They are shared by all runs of the workflow in an engine. */
+export interface NodeOptions {
+  retry?: RetryOptions | undefined;
+  circuitBreaker?: CircuitBreakerOptions | undefined;
+  /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
+  timeout?: TimeoutOptions | undefined;
+}
+
+export interface ExecuteOptions extends RunOptions {
+  /** Where the journal is kept. @default the SQLite file `.holdfast/holdfast.db`, or what `RESILIENCE_STORE_URL` says */
+  store?: Store | undefined;
+}
+
+/** The arguments of `execute`: a workflow whose first nodes take no input may be run without one. */
+type ExecuteArguments<In> = unknown extends In
+  ? [input?: In, options?: ExecuteOptions]
+  : [input: In, options?: ExecuteOptions];
+
+/**
+ * A workflow whose node names the compiler does not know, for graphs that are put together at run time. What a typed
+ * one finds while compiling, this one finds when it is first used.
+ */
+export type DynamicWorkflow = Workflow<Record<string, { input: unknown; output: unknown }>, string, string, string>;
+
+/**
+ * A graph of nodes that is run durably: kill the process anywhere, execute it again with the same run id, and it goes
+ * on from what was acknowledged. The type grows with each call, so chain them: node names, mappings and results are
+ * checked by the compiler, and everything once more when the workflow is first used (`WorkflowDefinitionError`).
+ *
+ * @example
+ * ```ts
+ * import { MemoryStore, Workflow } from "holdfast";
+ *
+ * const greet = new Workflow({ id: "greet" })
+ *   .addNode("load", async (user: { id: number }) => ({ name: `user ${user.id}` }))
+ *   .addNode("greet", (guest: { who: string }) => `Hello, ${guest.who}`)
+ *   .connect("load", "greet", { name: "who" })
+ *   .configureRetry("load", { maxAttempts: 5 });
+ *
+ * console.log(await greet.execute({ id: 7 }, { runId: "greet-7", store: new MemoryStore() })); // => "Hello, user 7"
+ * ```
+ */
+export class Workflow<
+  Nodes extends NodeSignatures = Record<never, never>,
+  Targets extends string = never,
+  Sources extends string = never,
+  Backups extends string = never,
+> implements Runnable<RunInput<Nodes, Targets, Backups>, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>> {
+  declare readonly signature?: (
+    input: RunInput<Nodes, Targets, Backups>,
+  ) => RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>;
+  readonly #builder: DefinitionBuilder;
+
+  constructor(options: WorkflowOptions) {
+    this.#builder = new DefinitionBuilder(options);
+  }
+
+  get id(): string {
+    return this.definition.id;
+  }
+
+  /** The workflow as plain data, as it stands now. */
+  get definition(): WorkflowDefinition {
+    return this.#builder.definition;
+  }
+
+  /** Adds a node: a function of its input and the context. Its policies may also be given later. */
+  addNode<const Id extends string, In, Out>(
+    id: Id,
+    run: NodeFunction<In, Out>,
+    options: NodeOptions = {},
+  ): Workflow<Nodes & Record<Id, { input: In; output: Out }>, Targets, Sources, Backups> {
+    this.#builder.addNode(id, run as NodeFunction<never>);
+    if (Object.keys(options).length > 0) this.#builder.configure(id, options);
+    return this as never;
+  }
+
+  /**
+   * Delivers the output of one node to another. `{ outputField: "inputField" }` maps fields; without a mapping the
+   * whole output is the input, or, where several edges meet, the field of it that is named after the node.
+   */
+  connect<From extends keyof Nodes & string, To extends keyof Nodes & string>(
+    from: From,
+    to: To,
+    ...[mapping]: MappingArgument<Nodes[From]["output"], Nodes[To]["input"], From>
+  ): Workflow<Nodes, Targets | To, Sources | From, Backups> {
+    this.#builder.connect(from, to, mapping as FieldMapping | undefined);
+    return this as never;
+  }
+
+  /**
+   * Lets another node stand in when this one has failed for good. Several are tried in order, each with its own
+   * policies. A node that nothing leads to and that is a fallback runs for no other reason.
+   */
+  addFallback<Primary extends keyof Nodes & string, Backup extends StandIn<Nodes, Primary>>(
+    primary: Primary,
+    backup: Backup,
+  ): Workflow<Nodes, Targets, Sources, Backups | Backup> {
+    this.#builder.addFallback(primary, backup);
+    return this as never;
+  }
+
+  /** How often and after which waits the node is called again. */
+  configureRetry(id: keyof Nodes & string, retry: RetryOptions): this {
+    this.#builder.configure(id, { retry });
+    return this;
+  }
+
+  /** When the node is no longer called for a while. Its breaker is named `<workflow id>/<node id>`. */
+  configureCircuitBreaker(id: keyof Nodes & string, circuitBreaker: CircuitBreakerOptions): this {
+    this.#builder.configure(id, { circuitBreaker });
+    return this;
+  }
+
+  /** How long each call of the node may take, and all of them together. */
+  configureTimeout(id: keyof Nodes & string, timeout: TimeoutOptions): this {
+    this.#builder.configure(id, { timeout });
+    return this;
+  }
+
+  /** Closes the breaker of a node, where `execute` runs the workflow: on the default store or the one given. */
+  resetCircuitBreaker(id: keyof Nodes & string, options: { store?: Store | undefined } = {}): this {
+    engineFor(options.store).resetCircuitBreaker(this, id);
+    return this;
+  }
+
+  /**
+   * Runs the workflow to its end and gives the output of its only end node, or an object of the outputs of all end
+   * nodes by their ids. With a run id that is known it joins, resumes or returns that run. Throws
+   * `WorkflowExecutionError` when a node has failed for good or the run was cancelled, and what kept the run from
+   * going on here, such as `StoreUnavailableError`; run again, it then goes on.
+   */
+  async execute(
+    ...[input, options = {}]: ExecuteArguments<RunInput<Nodes, Targets, Backups>>
+  ): Promise<RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>> {
+    const { store, ...run } = options;
+    const result = await engineFor(store).run(this, input as RunInput<Nodes, Targets, Backups>, run);
+    if (result.error !== undefined) throw result.error;
+    return result.output as RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>;
+  }
+
+  /** What failed runs of this workflow have left on the default store. */
+  get deadLetters(): DeadLetters {
+    return engineFor().deadLettersOf(this);
+  }
+
+  static {
+    // How Node prints a workflow in a debugger and in console.log.
+    Object.defineProperty(this.prototype, Symbol.for("nodejs.util.inspect.custom"), {
+      value(this: Workflow) {
+        const { id, version, nodes, edges, fallbacks } = this.definition;
+        return {
+          workflow: id,
+          version,
+          nodes: nodes.map((node) => node.id),
+          edges: edges.map(({ from, to }) => `${from} -> ${to}`),
+          fallbacks: fallbacks.map(({ primary, backup }) => `${primary} -> ${backup}`),
+        };
+      },
+    });
+  }
+}

@@ -1,0 +1,75 @@
+import type { NodeFunction } from "../core/node.ts";
+import { anId, checkId, checkOptions, type Rules, wholeNumber } from "../core/options.ts";
+import type {
+  EdgeDefinition,
+  FallbackDefinition,
+  FieldMapping,
+  NodeDefinition,
+  NodePolicies,
+  WorkflowDefinition,
+} from "./definition.ts";
+
+export interface WorkflowOptions {
+  /** Names the workflow; its runs and dead letters are kept under it. */
+  id: string;
+  /** For people. @default the id */
+  name?: string | undefined;
+  /** Part of the fingerprint: a run of another version is not carried on. @default "1" */
+  version?: string | undefined;
+  /** How many nodes of one run may work at the same time. @default Infinity */
+  concurrency?: number | undefined;
+}
+
+const RULES: Rules<WorkflowOptions> = { id: anId, name: anId, version: anId, concurrency: wholeNumber(1, true) };
+
+/**
+ * Collects a workflow as plain data. Knows no types and checks no names: a later call may still bring the node that
+ * an earlier one names, so `plan` checks the whole when the workflow is first used.
+ */
+export class DefinitionBuilder {
+  readonly #options: { id: string; name: string; version: string; concurrency: number };
+  readonly #nodes: NodeDefinition[] = [];
+  readonly #edges: EdgeDefinition[] = [];
+  readonly #fallbacks: FallbackDefinition[] = [];
+  readonly #policies = new Map<string, NodePolicies>();
+  #finished: WorkflowDefinition | null = null;
+
+  constructor(options: WorkflowOptions) {
+    const checked = checkOptions("workflow", options, RULES);
+    const id = checkId("workflow.id", checked.id);
+    const { name = id, version = "1", concurrency = Infinity } = checked;
+    this.#options = { id, name, version, concurrency };
+  }
+
+  addNode(id: string, run: NodeFunction<never>): void {
+    this.#nodes.push({ id, run });
+    this.#finished = null;
+  }
+
+  connect(from: string, to: string, mapping: FieldMapping | undefined): void {
+    this.#edges.push({ from, to, mapping: mapping && { ...mapping } });
+    this.#finished = null;
+  }
+
+  addFallback(primary: string, backup: string): void {
+    this.#fallbacks.push({ primary, backup });
+    this.#finished = null;
+  }
+
+  /** Adds to the policies of a node; one that was there gives way. */
+  configure(id: string, policies: NodePolicies): void {
+    this.#policies.set(id, { ...this.#policies.get(id), ...policies });
+    this.#finished = null;
+  }
+
+  /** What has been collected so far. The same object until something is added, so that engines can remember it. */
+  get definition(): WorkflowDefinition {
+    return (this.#finished ??= {
+      ...this.#options,
+      nodes: [...this.#nodes],
+      edges: [...this.#edges],
+      fallbacks: [...this.#fallbacks],
+      policies: new Map(this.#policies),
+    });
+  }
+}

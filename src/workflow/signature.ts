@@ -1,0 +1,96 @@
+/** What the compiler knows of a workflow: names, inputs and outputs of its nodes, and which of them are connected. */
+
+/** The input and output of a node. */
+export interface NodeSignature {
+  input: unknown;
+  output: unknown;
+}
+
+export type NodeSignatures = Record<string, NodeSignature>;
+
+/** Types that say nothing (`unknown`, `any`) fit everything: then only the run can tell. */
+type Silent<T> = unknown extends T ? true : false;
+
+/** Whether an output can be delivered as it is: as the whole input, or as its field named after the node. */
+type FitsUnmapped<Out, In, From extends string> =
+  Silent<Out> extends true
+    ? true
+    : [Out] extends [In]
+      ? true
+      : From extends keyof In
+        ? [Out] extends [In[From]]
+          ? true
+          : false
+        : false;
+
+/** The fields of an input that a value may go to. */
+type FieldsFor<In, Value> =
+  Silent<In> extends true
+    ? string
+    : string extends keyof In
+      ? string
+      : { [Field in keyof In & string]-?: [Value] extends [In[Field]] ? Field : never }[keyof In & string];
+
+/** Which field of the output becomes which field of the input. */
+export type Mapping<Out, In> =
+  Silent<Out> extends true
+    ? Readonly<Record<string, FieldsFor<In, never>>>
+    : [Out] extends [object]
+      ? { readonly [Field in keyof Out & string]?: FieldsFor<In, Out[Field]> }
+      : never;
+
+/** The mapping of an edge, which may be left out where the output fits as it is. */
+export type MappingArgument<Out, In, From extends string> =
+  FitsUnmapped<Out, In, From> extends true ? [mapping?: Mapping<Out, In>] : [mapping: Mapping<Out, In>];
+
+/** Nodes that can stand in for another one: they take its input, and their output serves wherever its own does. */
+export type StandIn<Nodes extends NodeSignatures, Primary extends keyof Nodes & string> = string extends keyof Nodes
+  ? string
+  : {
+      [Id in Exclude<keyof Nodes & string, Primary>]: TakesInputOf<Nodes[Id], Nodes[Primary]> extends true
+        ? [Nodes[Id]["output"]] extends [Nodes[Primary]["output"]]
+          ? Id
+          : never
+        : never;
+    }[Exclude<keyof Nodes & string, Primary>];
+
+type TakesInputOf<Backup extends NodeSignature, Primary extends NodeSignature> =
+  Silent<Primary["input"]> extends true ? true : [Primary["input"]] extends [Backup["input"]] ? true : false;
+
+type Intersected<Union> = (Union extends unknown ? (value: Union) => void : never) extends (value: infer All) => void
+  ? All
+  : never;
+
+type IsUnion<T, Whole = T> = [T] extends [never]
+  ? false
+  : T extends unknown
+    ? [Whole] extends [T]
+      ? false
+      : true
+    : false;
+
+/** The input of a run: what all nodes without an inbound edge take. */
+export type RunInput<
+  Nodes extends NodeSignatures,
+  Targets extends string,
+  Backups extends string,
+> = string extends keyof Nodes
+  ? unknown
+  : [Exclude<keyof Nodes & string, Targets | Backups>] extends [never]
+    ? unknown
+    : Intersected<Nodes[Exclude<keyof Nodes & string, Targets | Backups>]["input"]>;
+
+/** The output of a run: that of its only end node, or an object of the outputs of all its end nodes. */
+export type RunOutput<Nodes extends NodeSignatures, Ends extends keyof Nodes & string> = string extends keyof Nodes
+  ? unknown
+  : IsUnion<Ends> extends true
+    ? { [Id in Ends]: Nodes[Id]["output"] }
+    : Nodes[Ends]["output"];
+
+/** Nodes without an outbound edge, apart from those that only stand in for others. */
+export type EndsOf<
+  Nodes extends NodeSignatures,
+  Targets extends string,
+  Sources extends string,
+  Backups extends string,
+> = Exclude<keyof Nodes & string, Sources | Exclude<Backups, Targets>>;
