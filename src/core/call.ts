@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import { TimeoutError } from "./errors.ts";
 
 /** What a caller may say about one call of a policy. */
 export interface CallOptions {
@@ -136,6 +137,7 @@ const ROOT = new Call(null, 1, Infinity, false, null, null);
 export function callFrom(clock: Clock, options: CallOptions | Call | undefined): Call {
   if (options === undefined) return ROOT;
   if (options instanceof Call) return options;
-  const deadline = options.deadlineMs === undefined ? Infinity : clock.now() + options.deadlineMs;
-  return new Call(null, 1, deadline, false, options.signal ?? null, options);
+  const { deadlineMs = Infinity, signal = null } = options;
+  if (deadlineMs > 0) return new Call(null, 1, clock.now() + deadlineMs, false, signal, options);
+  return new Call(null, 1, clock.now(), false, AbortSignal.abort(new TimeoutError("the call", deadlineMs)), options);
 }

@@ -73,8 +73,8 @@ class SystemTimer implements Timer {
     const handle = setTimeout(
       () => {
         const left = this.#due - performance.now();
-        if (left <= 0) this.#fn();
-        else this.#handle = this.#arm(left);
+        if (left > 0) this.#handle = this.#arm(left);
+        else this.#fn();
       },
       Math.min(Math.ceil(delayMs), LONGEST_TIMER_MS),
     );

@@ -47,6 +47,11 @@ const ERRORS = {
   AggregateError,
 } as const;
 
+/** The numbers that JSON cannot say. */
+const NUMBERS = { "-0": -0, NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity } as const;
+
+const DATE_PROTOTYPE: unknown = Object.getPrototypeOf(dateFrom(0));
+
 type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 type Tagged = { $: string; v?: Json; [key: string]: Json | undefined };
 
@@ -115,22 +120,26 @@ export class Codec {
     const tag = (part: unknown, where: string): Json => this.#tag(part, path + where, ancestors);
     const type = this.#types.find((candidate) => candidate.is(value));
     if (type !== undefined) return { $: "type", t: type.name, v: this.#tag(type.encode(value), path, ancestors) };
-    if (Array.isArray(value)) return tagArray(value, path, tag);
-    if (isDate(value)) return tagged("Date", Number.isNaN(value.getTime()) ? "invalid" : value.getTime());
-    if (value instanceof Map) {
+    if (value instanceof Error) return tagError(value, tag);
+    // An instance of a class that extends one of these is none of them: it would come back as less than it was.
+    const prototype: unknown = Object.getPrototypeOf(value);
+    if (Array.isArray(value) && prototype === Array.prototype) return tagArray(value, path, tag);
+    if (isDate(value) && prototype === DATE_PROTOTYPE)
+      return tagged("Date", Number.isNaN(value.getTime()) ? "invalid" : value.getTime());
+    if (value instanceof Map && prototype === Map.prototype) {
       return tagged(
         "Map",
         [...value].map(([key, item], i) => [tag(key, `.keys()[${i}]`), tag(item, `.get(${label(key)})`)]),
       );
     }
-    if (value instanceof Set)
+    if (value instanceof Set && prototype === Set.prototype)
       return tagged(
         "Set",
         [...value].map((item, i) => tag(item, `.values()[${i}]`)),
       );
-    if (value instanceof RegExp) return tagged("RegExp", [value.source, value.flags, value.lastIndex]);
-    if (value instanceof URL) return tagged("URL", value.href);
-    if (value instanceof Error) return tagError(value, tag);
+    if (value instanceof RegExp && prototype === RegExp.prototype)
+      return tagged("RegExp", [value.source, value.flags, value.lastIndex]);
+    if (value instanceof URL && prototype === URL.prototype) return tagged("URL", value.href);
     const bytes = tagBytes(value);
     if (bytes !== undefined) return bytes;
     return tagPlain(value, path, tag);
@@ -138,8 +147,8 @@ export class Codec {
 
   #revive(json: Json, depth: number): unknown {
     if (typeof json !== "object" || json === null) return json;
-    // Twice the depth, since a kind adds a level or two to what it holds.
-    if (depth > DEEPEST * 3) throw new StoreCorruptError("A stored value is nested deeper than any that is written.");
+    // Twice the depth, since the list of errors in an error is a level of its own here.
+    if (depth > DEEPEST * 2) throw new StoreCorruptError("A stored value is nested deeper than any that is written.");
     const revive = (part: Json | undefined): unknown => this.#revive(part ?? null, depth + 1);
     if (Array.isArray(json)) return json.map(revive);
     if (Object.hasOwn(json, "$")) return this.#reviveTagged(json as Tagged, revive);
@@ -171,7 +180,10 @@ type Reviver = (v: never, revive: (part: Json | undefined) => unknown, json: Tag
 
 const REVIVERS: Record<string, Reviver> = {
   undefined: () => undefined,
-  number: (v: string) => Number(v),
+  number: (v: keyof typeof NUMBERS) => {
+    if (!Object.hasOwn(NUMBERS, v)) throw new Error(`${v} is no such number`);
+    return NUMBERS[v];
+  },
   bigint: (v: string) => BigInt(v),
   Date: (v: number | "invalid") => dateFrom(v === "invalid" ? NaN : v),
   Map: (v: [Json, Json][], revive) => new Map(v.map(([key, item]) => [revive(key), revive(item)])),
@@ -185,7 +197,11 @@ const REVIVERS: Record<string, Reviver> = {
   sparse: ([length, entries]: [number, [number, Json][]], revive) => {
     const array: unknown[] = [];
     array.length = length;
-    for (const [index, item] of entries) array[index] = revive(item);
+    for (const [index, item] of entries) {
+      // Anything but an index would make a property, "__proto__" among them.
+      if (!(Number.isInteger(index) && index >= 0 && index < length)) throw new Error(`${index} is no index`);
+      array[index] = revive(item);
+    }
     return array;
   },
   Buffer: (v: string) => toBuffer(fromBase64(v)),
@@ -217,8 +233,10 @@ function isPlainJson(value: unknown, depth: number): boolean {
   }
   if (value === null) return true;
   if (depth >= DEEPEST) return false;
-  if (Array.isArray(value)) return isDense(value) && value.every((item) => isPlainJson(item, depth + 1));
-  if (Object.getPrototypeOf(value) !== Object.prototype) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (Array.isArray(value))
+    return prototype === Array.prototype && isDense(value) && value.every((item) => isPlainJson(item, depth + 1));
+  if (prototype !== Object.prototype) return false;
   for (const key in value) {
     if (key === "$" || !isPlainJson((value as Record<string, unknown>)[key], depth + 1)) return false;
   }
@@ -291,8 +309,8 @@ function tagError(error: Error, tag: TagPart): Json {
   );
   return tagged("Error", {
     class: kind ?? "Error",
-    name: error.name,
-    message: error.message,
+    name: String(error.name),
+    message: String(error.message),
     ...(error.stack !== undefined && { stack: error.stack }),
     ...(code !== undefined && { code }),
     ...(typeof status === "number" && { status }),

@@ -51,7 +51,8 @@ class DeadlineTicker {
       queue.expireUntil(now);
       if (queue.isEmpty) queue.listed = !this.#queues.delete(queue);
     }
-    if (this.#pending > 0) this.#arm();
+    // What has just expired may have made a deadline in its turn, and so armed the timer already.
+    if (this.#pending > 0 && this.#timer === null) this.#arm();
   };
 }
 

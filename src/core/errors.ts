@@ -11,7 +11,7 @@ export interface HoldfastErrorOptions {
  */
 export class HoldfastError extends Error {
   readonly code: string;
-  readonly retryAfterMs?: number;
+  declare readonly retryAfterMs?: number;
 
   constructor(code: string, message: string, options?: HoldfastErrorOptions) {
     // An Error that is given options searches them for a cause, which a refusal under load need not pay for.
@@ -204,18 +204,22 @@ export class RunInUseError extends HoldfastError {
   }
 }
 
-/** The error for a run that a living executor has. `owner` is as the engine named itself: place, process, id. */
-export function runHeldError(runId: string, owner: string, retryAfterMs: number): RunInUseError {
-  let holder = owner;
+/** Who holds a lease, in words. `owner` is as the engine named itself: place, process, id. */
+export function holderName(owner: string): string {
   try {
     const [place, pid] = JSON.parse(owner) as [string, number];
-    holder = `process ${pid} on ${place.split("/")[0]}`;
+    return `process ${pid} on ${place.split("/")[0]}`;
   } catch {
     // A name that another version has given itself is shown as it is.
+    return owner;
   }
+}
+
+/** The error for a run that a living executor has. */
+export function runHeldError(runId: string, owner: string, retryAfterMs: number): RunInUseError {
   return new RunInUseError(
     runId,
-    `Run "${runId}" is being carried out by ${holder}. Wait for it to end, or choose another run id.`,
+    `Run "${runId}" is being carried out by ${holderName(owner)}. Wait for it to end, or choose another run id.`,
     {
       retryAfterMs,
     },
@@ -322,22 +326,31 @@ export function causesOf(error: unknown): unknown[] {
   let link = error;
   while (link !== undefined && link !== null && chain.length < CAUSE_DEPTH && !chain.includes(link)) {
     chain.push(link);
-    link = typeof link === "object" ? (link as { cause?: unknown }).cause : undefined;
+    link = fieldOf(link, "cause");
   }
   return chain;
 }
 
 /** The `code` of an error where it is a string. */
 export function codeOf(error: unknown): string | undefined {
-  if (typeof error !== "object" || error === null) return undefined;
-  const { code } = error as { code?: unknown };
+  const code = fieldOf(error, "code");
   return typeof code === "string" ? code : undefined;
+}
+
+/** A property of any thrown value, or undefined where it has none. An error whose getter throws must not hide itself. */
+export function fieldOf(error: unknown, key: string): unknown {
+  if (typeof error !== "object" || error === null) return undefined;
+  try {
+    return (error as Record<string, unknown>)[key];
+  } catch {
+    return undefined;
+  }
 }
 
 /** A sentence for any thrown value, also for one that is no Error or whose getters throw. */
 export function messageOf(error: unknown): string {
   try {
-    if (error instanceof Error) return error.message === "" ? error.name : error.message;
+    if (error instanceof Error) return String(error.message === "" ? error.name : error.message);
     return String(error);
   } catch {
     return "a value that cannot be printed";
@@ -357,16 +370,13 @@ export interface StoredError {
 /** The stored form of any thrown value, with its cause chain. Other properties, such as requests and headers, stay out. */
 export function storedError(error: unknown, depth: number = CAUSE_DEPTH): StoredError {
   if (typeof error !== "object" || error === null) return { name: typeof error, message: messageOf(error) };
-  const { name, status, stack, cause } = error as {
-    name?: unknown;
-    status?: unknown;
-    stack?: unknown;
-    cause?: unknown;
-  };
+  const [name, message, status, stack, cause] = ["name", "message", "status", "stack", "cause"].map((key) =>
+    fieldOf(error, key),
+  );
   const code = codeOf(error);
   return {
     name: typeof name === "string" ? name : "Error",
-    message: error instanceof Error ? error.message : messageOf(error),
+    message: error instanceof Error && typeof message === "string" ? message : messageOf(error),
     ...(code !== undefined && { code }),
     ...(typeof status === "number" && { status }),
     ...(typeof stack === "string" && { stack }),

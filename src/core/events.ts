@@ -87,13 +87,11 @@ export class Events {
   readonly #deliver: Emit = (type, fields) => {
     const event = { type, at: this.#clock.wallNow(), seq: ++this.#seq, ...fields } as unknown as HoldfastEvent;
     for (const listener of this.#listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        if (this.#reported.has(listener)) continue;
+      guarded(listener, [event], (error) => {
+        if (this.#reported.has(listener)) return;
         this.#reported.add(listener);
         this.#deliver("listener.failed", { listening: type, error });
-      }
+      });
     }
   };
 }
@@ -106,9 +104,13 @@ export function callHook<A extends unknown[]>(
   ...args: A
 ): void {
   if (hook === undefined) return;
-  const failed = (error: unknown): void => events.emit?.("listener.failed", { listening: name, error });
+  guarded(hook, args, (error) => events.emit?.("listener.failed", { listening: name, error }));
+}
+
+/** Calls a function of a user's, which may be async although its type says that nobody waits for it. */
+function guarded<A extends unknown[]>(fn: (...args: A) => unknown, args: A, failed: (error: unknown) => void): void {
   try {
-    const result = hook(...args);
+    const result = fn(...args);
     if (result instanceof Promise) result.catch(failed);
   } catch (error) {
     failed(error);

@@ -6,7 +6,8 @@ export interface Rule {
   allows: (value: unknown) => boolean;
 }
 
-const isNumber = (value: unknown): value is number => typeof value === "number" && !Number.isNaN(value);
+/** NaN is let in here, and fails each comparison that follows. */
+const isNumber = (value: unknown): value is number => typeof value === "number";
 
 /** The longest duration that is accepted, about 285 years: longer ones lose milliseconds in a double. */
 const LONGEST_MS = 2 ** 53 - 1;
@@ -124,6 +125,18 @@ export function foldAlias<O extends object>(
     );
   }
   return { ...rest, [canonical]: value } as unknown as O;
+}
+
+/** Options as plain data, for a description: code stands there by its name (C3.12). */
+export function plainOptions(options: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).map(([key, value]) => [key, plain(value)]));
+}
+
+function plain(value: unknown): unknown {
+  if (typeof value === "function") return show(value);
+  if (value instanceof RegExp) return String(value);
+  if (Array.isArray(value)) return value.map(plain);
+  return typeof value === "object" && value !== null ? plainOptions(value) : value;
 }
 
 /** A value in a message: short, on one line, and never throwing. */

@@ -32,26 +32,32 @@ function link(policies: readonly Policy<unknown>[], next: Invoke): Invoke {
   return inner;
 }
 
+async function bare<T>(operation: Operation<T>, call: Call): Promise<T> {
+  if (call.aborted) throw call.reason;
+  return operation(call);
+}
+
 /** Policies around one another, outermost first; itself a policy. */
 export class Pipeline<F = never> extends PolicyBase<F> {
   readonly kind = "pipeline";
   readonly name: string;
   readonly policies: readonly Policy<unknown>[];
   readonly #invoke: Invoke;
+  /** Set where a fallback stands outermost: it knows whether it served, which the bare value no longer shows. */
+  readonly #outcome: ((operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>) | undefined;
   readonly #clock: Clock;
 
   constructor(policies: readonly Policy<unknown>[], clock: Clock = systemClock) {
     super();
-    const stranger = policies.find((policy) => typeof policy?.around !== "function");
-    if (stranger !== undefined) {
-      throw new ConfigError(
-        `pipeline takes policies, outermost first; argument ${policies.indexOf(stranger) + 1} is not one.`,
-      );
-    }
+    const stranger = policies.findIndex((policy) => typeof policy?.around !== "function");
+    if (stranger >= 0)
+      throw new ConfigError(`pipeline takes policies, outermost first; argument ${stranger + 1} is not one.`);
     this.policies = [...policies];
     this.name = policies.map((policy) => policy.kind).join(" > ") || "empty";
     this.#clock = clock;
     this.#invoke = this.around(callOperation);
+    const [outermost, ...inner] = this.policies;
+    this.#outcome = outermost?.outcomeAround?.(link(inner, callOperation));
   }
 
   around(next: Invoke): Invoke {
@@ -61,17 +67,13 @@ export class Pipeline<F = never> extends PolicyBase<F> {
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | F> {
     const call = callFrom(this.#clock, options);
     // An empty pipeline is the bare operation, which may return or throw at once.
-    if (this.policies.length === 0) return (async () => operation(call))();
+    if (this.policies.length === 0) return bare(operation, call);
     return this.#invoke(operation, call) as Promise<T | F>;
   }
 
-  // A fallback that stands outermost knows whether it served, which the bare value no longer shows.
   override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T | F>> {
-    const [first, ...rest] = this.policies;
-    if (first?.outcomeAround === undefined) return super.executeOutcome(operation, options);
-    return first.outcomeAround(link(rest, callOperation))(operation, callFrom(this.#clock, options)) as Promise<
-      Outcome<T | F>
-    >;
+    if (this.#outcome === undefined) return super.executeOutcome(operation, options);
+    return this.#outcome(operation, callFrom(this.#clock, options)) as Promise<Outcome<T | F>>;
   }
 
   describe(): PolicyDescription {

@@ -1,5 +1,5 @@
 import type { Call, CallOptions } from "./call.ts";
-import { isRefusal } from "./errors.ts";
+import { fieldOf, isRefusal } from "./errors.ts";
 
 /** What a policy wraps: it gets the call with its `signal`, `attempt` and `deadline`. May be synchronous. */
 export type Operation<T> = (call: Call) => T | PromiseLike<T>;
@@ -53,6 +53,8 @@ export interface Guard {
 export interface Policy<F = never> {
   readonly kind: string;
   readonly name: string;
+  /** Exists for inference only: what may stand in for the operation's own result. */
+  readonly signature?: F;
   /** Calls the operation under this policy; gives its value or throws. */
   execute<T>(operation: Operation<T>, call?: CallOptions | Call): Promise<T | F>;
   /** Like `execute`, but never rejects: the result, the failure or the refusal is a value (C10.1). */
@@ -80,6 +82,7 @@ export const callOperation: Invoke = (operation, call) => operation(call);
 export abstract class PolicyBase<F = never> implements Policy<F> {
   abstract readonly kind: string;
   abstract readonly name: string;
+  declare readonly signature?: F;
   abstract execute<T>(operation: Operation<T>, call?: CallOptions | Call): Promise<T | F>;
   abstract around(next: Invoke): Invoke;
   abstract describe(): PolicyDescription;
@@ -124,7 +127,7 @@ export abstract class PolicyBase<F = never> implements Policy<F> {
 
 /** The outcome of a failure. */
 export function failed(error: unknown, refused: boolean): Failed {
-  const retryAfterMs = (error as { retryAfterMs?: unknown } | null | undefined)?.retryAfterMs;
+  const retryAfterMs = fieldOf(error, "retryAfterMs");
   return typeof retryAfterMs === "number" ? { ok: false, refused, error, retryAfterMs } : { ok: false, refused, error };
 }
 

@@ -59,6 +59,12 @@ export interface Claim {
   reopen: boolean;
 }
 
+/** A claimed run. Without a lease where it has ended and was not to be reopened. */
+export interface ClaimedRun extends RunRow {
+  /** Who still held the lease that was taken over; null where it had been given back, or there was none. */
+  formerOwner: string | null;
+}
+
 /** One record to append, with what is projected from it. All of it is stored, or nothing. */
 export interface Append {
   runId: string;
@@ -97,11 +103,11 @@ export interface Store {
   /** A short text for messages: where this store is. */
   readonly location: string;
   /** Takes the lease of a run, or throws `RunInUseError` while a living holder has it. */
-  claim(claim: Claim): Promise<RunRow>;
+  claim(claim: Claim): Promise<ClaimedRun>;
   append(append: Append): Promise<void>;
   /** Lengthens the leases of an owner; gives the runs among `runIds` that it no longer holds. */
   renew(owner: string, runIds: readonly string[], leaseMs: number): Promise<string[]>;
-  /** Gives a lease back, so that the run can be claimed at once. */
+  /** Gives a lease back, so that the run can be claimed at once. Does nothing where somebody else has claimed it since. */
   release(runId: string, token: number): Promise<void>;
   get(runId: string): Promise<RunRow | undefined>;
   /** The records of a run in order. */

@@ -48,6 +48,8 @@ function rawDelay(
   random: Random,
 ): number {
   if (typeof strategy === "function") return strategy(n, previousMs);
+  // Nothing times a sum that has overflowed would be NaN.
+  if (b === 0) return 0;
   switch (strategy) {
     case "immediate":
       return 0;
@@ -97,7 +99,8 @@ export function backoffDelay(options: BackoffOptions, n: number, previousMs: num
     previousMs,
     random,
   );
-  // 0 * Infinity is NaN, and a user's function may return one: no wait is the safe reading of neither.
-  const capped = Number.isNaN(raw) ? cap : Math.min(raw, cap);
+  // A user's function may return anything. The longest wait is the one reading of it that does no harm.
+  const least = Math.min(raw, cap);
+  const capped = Number.isNaN(least) ? cap : least;
   return Math.max(0, Math.min(spread(capped, options, random), cap));
 }

@@ -53,7 +53,8 @@ export interface CircuitBreakerOptions<S extends FallbackSource = FallbackSource
   /** Lets the open time grow with each time it reopens, and spreads it. */
   recoveryBackoff?: RecoveryBackoff | undefined;
   /** Serves while the breaker is open: a value, a function or a chain. */
-  fallback?: S | undefined;
+  // The second part of the union types the parameter of a function; the first is what the result is inferred from.
+  fallback?: S | FallbackSource;
   /** Whether the fallback serves when the breaker refuses, or after any failure. @default "open" */
   fallbackOn?: "open" | "any" | undefined;
   /** Called at each change of state. */
@@ -63,7 +64,7 @@ export interface CircuitBreakerOptions<S extends FallbackSource = FallbackSource
 export interface RecoveryBackoff {
   /** The open time is multiplied by this each time it reopens. @default 1 */
   backoffMultiplier?: number | undefined;
-  /** It grows no longer than this. @default Infinity */
+  /** It grows no longer than this. @default no limit */
   maxRecoveryTimeoutMs?: number | undefined;
   /** Plus or minus this share of it, from 0 to 1. @default 0 */
   jitterFactor?: number | undefined;
@@ -82,6 +83,8 @@ export interface BreakerSettings {
   readonly slowCallMs: number;
   readonly slowCallRateThreshold: number;
   readonly recoveryBackoff: RecoveryBackoff;
+  /** For the description only; it is compiled into the two that follow. */
+  readonly countsAsFailure: Matcher | undefined;
   readonly errorFails: Matches | undefined;
   readonly valueFails: Matches | undefined;
   readonly fallback: FallbackSource;
@@ -150,6 +153,7 @@ export function breakerSettings(options: CircuitBreakerOptions): BreakerSettings
     recoveryBackoff: given.recoveryBackoff
       ? checkOptions("circuitBreaker.recoveryBackoff", given.recoveryBackoff, BACKOFF_RULES)
       : NO_BACKOFF,
+    countsAsFailure,
     errorFails: countsAsFailure === undefined ? undefined : compileMatcher(countsAsFailure),
     valueFails: countsAsFailure === undefined ? undefined : compileValueMatcher(countsAsFailure),
     fallback: given.fallback,

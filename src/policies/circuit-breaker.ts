@@ -1,6 +1,15 @@
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
-import { CircuitBreakerOpenError, codeOf, isFinal, isRefusal, type RetryExhaustedError } from "../core/errors.ts";
+import {
+  causesOf,
+  CircuitBreakerOpenError,
+  codeOf,
+  isFinal,
+  isRefusal,
+  type RetryExhaustedError,
+  TimeoutError,
+} from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
+import { plainOptions } from "../core/options.ts";
 import {
   callOperation,
   failed,
@@ -22,7 +31,7 @@ import {
   type CircuitState,
 } from "./breaker-options.ts";
 import { createWindow, type FailureWindow } from "./failure-window.ts";
-import { abortedByCaller, type FallbackSource, type FallbackValue, serveFallback } from "./fallback.ts";
+import { type FallbackSource, type FallbackValue, serveFallback } from "./fallback.ts";
 
 /** The data of a state lives in its branch. Counters change in place; a transition replaces the object. */
 type State =
@@ -86,10 +95,7 @@ export interface CircuitBreakerStats extends CircuitBreakerState {
  * console.log(outcome.ok); // => false
  * ```
  */
-export class CircuitBreaker<const S extends FallbackSource = never>
-  extends PolicyBase<FallbackValue<S>>
-  implements Guard
-{
+export class CircuitBreaker<const S extends FallbackSource = never> extends PolicyBase<FallbackValue<S>> {
   readonly kind = "circuitBreaker";
   readonly #settings: BreakerSettings;
   readonly #runtime: Runtime;
@@ -111,7 +117,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     super();
     this.#settings = breakerSettings(options);
     this.#runtime = runtime;
-    this.#window = createWindow(this.#settings.window);
+    this.#window = createWindow(this.#settings);
     this.#timed = this.#settings.slowCallMs !== Infinity;
     this.#plain = this.#window === null && this.#settings.valueFails === undefined;
     this.#changedAt = runtime.clock.wallNow();
@@ -137,6 +143,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     options?: CallOptions | Call,
   ): Promise<Outcome<T | FallbackValue<S>>> {
     const call = callFrom(this.#runtime.clock, options);
+    if (call.aborted) return Promise.resolve(failed(call.reason, false));
     const permit = this.enter();
     const outcome =
       permit === REFUSED && this.#settings.fallback === undefined
@@ -160,7 +167,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     this.#moveTo({ kind: "isolated", refusal: null });
   }
 
-  /** Admits every call and counts nothing until `reset()`. */
+  /** Admits every call, and opens for none of them, until `reset()`. */
   disable(): void {
     this.#moveTo({ kind: "disabled" });
   }
@@ -202,15 +209,16 @@ export class CircuitBreaker<const S extends FallbackSource = never>
   }
 
   describe(): PolicyDescription {
-    const { name, fallback, ...options } = this.#settings;
+    const { name, fallback, errorFails: _error, valueFails: _value, ...options } = this.#settings;
     return {
       kind: this.kind,
       name,
-      options: { ...options, state: this.#state.kind, hasFallback: fallback !== undefined },
+      options: { ...plainOptions(options), state: this.#state.kind, hasFallback: fallback !== undefined },
     };
   }
 
   #admit(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
+    if (call.aborted) return Promise.reject(call.reason);
     const permit = this.enter();
     return permit === REFUSED ? this.refuse(call) : this.#run(permit, next, operation, call);
   }
@@ -237,7 +245,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
       value = await operation(call);
     } catch (error) {
       this.failedWith(error, permit, startedAt, call);
-      if (this.#settings.fallbackOn !== "any" || abortedByCaller(call)) return failed(error, false);
+      if (this.#settings.fallbackOn !== "any" || call.aborted) return failed(error, false);
       return serveFallback(this.#settings.fallback, this.name, error, call);
     }
     this.returned(value, permit, startedAt);
@@ -272,7 +280,6 @@ export class CircuitBreaker<const S extends FallbackSource = never>
         for (const [probe, startedAt] of state.probes) {
           if (now - startedAt >= this.#settings.probeTimeoutMs) state.probes.delete(probe);
         }
-        // Successes still needed bound the probes too: more than that could not change the verdict.
         if (state.probes.size >= this.#settings.halfOpenMaxConcurrent) break;
         const probe = ++this.#generation;
         state.probes.set(probe, now);
@@ -307,11 +314,14 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     this.#record(true, permit, startedAt);
   }
 
-  // An exhausted retry is judged by what it last met, so that the order of the two policies hides no failure (C2.4).
+  // An exhausted retry is judged by what it last met, so that the order of the two policies hides no failure (C2.4);
+  // also one that something else has wrapped, which only a matcher of the user's could want to see.
   #counts(error: unknown): boolean {
     if (codeOf(error) === "RETRY_EXHAUSTED") return this.#counts((error as RetryExhaustedError).lastError);
     if (this.#settings.errorFails !== undefined) return this.#settings.errorFails(error);
-    return !isRefusal(error) && !isFinal(error);
+    if (isRefusal(error)) return false;
+    const exhausted = causesOf(error).find((link) => codeOf(link) === "RETRY_EXHAUSTED");
+    return exhausted === undefined ? !isFinal(error) : this.#counts(exhausted);
   }
 
   /** A call of generation `permit` has ended and counts. */
@@ -343,7 +353,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     }
     const { calls, failures, slow } = this.#window.totals(now);
     if (calls < (window.minimumCalls ?? volumeThreshold)) return false;
-    if (slow / calls >= slowCallRateThreshold) return true;
+    if (slow > 0 && slow / calls >= slowCallRateThreshold) return true;
     if (window.failureRateThreshold === undefined) return failures >= failureThreshold;
     return failures > 0 && failures / calls >= window.failureRateThreshold;
   }
@@ -353,7 +363,7 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     const { recoveryTimeoutMs, recoveryBackoff } = this.#settings;
     const { backoffMultiplier = 1, maxRecoveryTimeoutMs = Infinity, jitterFactor = 0 } = recoveryBackoff;
     const grown = Math.min(recoveryTimeoutMs * backoffMultiplier ** this.#reopened, maxRecoveryTimeoutMs);
-    const openMs = grown * (1 + (this.#runtime.random() * 2 - 1) * jitterFactor);
+    const openMs = Math.min(grown * (1 + (this.#runtime.random() * 2 - 1) * jitterFactor), maxRecoveryTimeoutMs);
     this.#reopened++;
     this.#moveTo({ kind: "open", openedAt, until: openedAt + openMs, failures, refusal: null });
   }
@@ -371,23 +381,21 @@ export class CircuitBreaker<const S extends FallbackSource = never>
     callHook(this.#runtime.events, "onStateChange", this.#settings.onStateChange, { name: this.name, from, to });
   }
 
-  #failureCount(): number {
-    const state = this.#state;
+  #failureCount(state: State = this.#state): number {
     if (state.kind === "closed")
       return this.#window === null ? state.failures : this.#window.totals(this.#runtime.clock.now()).failures;
     return "failures" in state ? state.failures : 0;
   }
 
   /** Isolated by hand there is no telling; half-open it is the wait for a probe that never settles. */
-  #retryAfterMs(): number | undefined {
-    const state = this.#state;
+  #retryAfterMs(state: State = this.#state): number | undefined {
     if (state.kind === "open") return Math.max(0, state.until - this.#runtime.clock.recent());
     if (state.kind === "half_open") return Math.min(this.#settings.probeTimeoutMs, this.#settings.recoveryTimeoutMs);
     return undefined;
   }
 
-  #openError(): CircuitBreakerOpenError {
-    return new CircuitBreakerOpenError(this.name, this.#failureCount(), this.#retryAfterMs());
+  #openError(state: State = this.#state): CircuitBreakerOpenError {
+    return new CircuitBreakerOpenError(this.name, this.#failureCount(state), this.#retryAfterMs(state));
   }
 
   /** @internal */
@@ -401,20 +409,21 @@ export class CircuitBreaker<const S extends FallbackSource = never>
   }
 
   async #fallBack(error: unknown, call: Call): Promise<unknown> {
-    if (abortedByCaller(call)) throw error;
+    if (call.aborted) throw error;
     return valueOf(await serveFallback(this.#settings.fallback, this.name, error, call));
   }
 
   #refusal(): Promise<Failed> {
     const state = this.#state;
-    if (state.kind !== "open" && state.kind !== "isolated") return Promise.resolve(this.#newRefusal());
-    return (state.refusal ??= Promise.resolve(this.#newRefusal()));
+    if (state.kind !== "open" && state.kind !== "isolated") return Promise.resolve(this.#newRefusal(state));
+    return (state.refusal ??= Promise.resolve(this.#newRefusal(state)));
   }
 
-  // The error and the wait are worked out when they are read: most callers only look at `ok` (C2.5).
-  #newRefusal(): Failed {
-    const error = (): CircuitBreakerOpenError => this.#openError();
-    const retryAfterMs = (): number | undefined => this.#retryAfterMs();
+  // The error and the wait are worked out when they are read: most callers only look at `ok` (C2.5). They tell of the
+  // state that refused, which may have passed by then.
+  #newRefusal(state: State): Failed {
+    const error = (): CircuitBreakerOpenError => this.#openError(state);
+    const retryAfterMs = (): number | undefined => this.#retryAfterMs(state);
     return Object.freeze({
       ok: false,
       refused: true,
@@ -426,4 +435,9 @@ export class CircuitBreaker<const S extends FallbackSource = never>
       },
     });
   }
+}
+
+/** Whether the caller, and not a timeout of ours, has cancelled the call. */
+function abortedByCaller(call: Call): boolean {
+  return call.aborted && !(call.reason instanceof TimeoutError);
 }

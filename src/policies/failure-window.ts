@@ -138,24 +138,33 @@ const RATE_RULES = {
 const COUNT_RULES: Rules<CountOptions> = { ...RATE_RULES, size: wholeNumber(1) };
 const TIME_RULES: Rules<TimeOptions> = { ...RATE_RULES, sizeMs: positiveMs };
 
-/** The window that some options ask for; null for consecutive failures, which need a count only. */
-export function createWindow(options: WindowOptions): FailureWindow | null {
+/** What a breaker compares its window with. */
+interface Thresholds {
+  window: WindowOptions;
+  failureThreshold: number;
+  volumeThreshold: number;
+  slowCallMs: number;
+}
+
+/** The window that a breaker asks for; null for consecutive failures, which need a count only. */
+export function createWindow(settings: Thresholds): FailureWindow | null {
+  const options = settings.window;
   if (!anObject.allows(options)) throw new ConfigError("circuitBreaker.window must be an object with a kind.");
   switch (options.kind) {
     case "consecutive":
       checkOptions("circuitBreaker.window", options, { kind: oneOf("consecutive") });
       return null;
     case "count": {
-      const { size, minimumCalls } = checkOptions("circuitBreaker.window", options, COUNT_RULES);
+      const { size, minimumCalls, failureRateThreshold } = checkOptions("circuitBreaker.window", options, COUNT_RULES);
       if (size === undefined)
         throw new ConfigError('circuitBreaker.window of kind "count" needs size: how many calls it looks back.');
       if (size > LARGEST_COUNT)
         throw new ConfigError(`circuitBreaker.window.size must be at most ${LARGEST_COUNT}, got ${size}.`);
-      if (minimumCalls !== undefined && minimumCalls > size) {
-        throw new ConfigError(
-          `circuitBreaker.window.minimumCalls is ${minimumCalls}, but the window holds ${size} calls only: the breaker could never open.`,
-        );
-      }
+      const { failureThreshold, volumeThreshold, slowCallMs } = settings;
+      if (minimumCalls !== undefined) mustFit("window.minimumCalls", minimumCalls, size);
+      else mustFit("volumeThreshold", volumeThreshold, size);
+      if (failureRateThreshold === undefined && slowCallMs === Infinity)
+        mustFit("failureThreshold", failureThreshold, size);
       return new CountWindow(size);
     }
     case "time": {
@@ -169,4 +178,11 @@ export function createWindow(options: WindowOptions): FailureWindow | null {
         `circuitBreaker.window.kind must be one of "consecutive", "count", "time", got ${String((options as { kind: unknown }).kind)}.`,
       );
   }
+}
+
+function mustFit(option: string, value: number, size: number): void {
+  if (value <= size) return;
+  throw new ConfigError(
+    `circuitBreaker.${option} is ${value}, but the window holds ${size} calls only: the breaker could never open.`,
+  );
 }

@@ -1,5 +1,5 @@
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
-import { codeOf, FallbackFailedError, RetryExhaustedError, TimeoutError } from "../core/errors.ts";
+import { codeOf, FallbackFailedError, isRefusal, type RetryExhaustedError } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
 import { aFunction, anId, anything, checkOptions, type Rules } from "../core/options.ts";
 import {
@@ -100,13 +100,14 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
   }
 
   async #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
+    if (call.aborted) return failed(call.reason, false);
     let error: unknown;
     try {
       return { ok: true, value: await next(operation, call) };
     } catch (thrown) {
       error = thrown;
     }
-    if (abortedByCaller(call)) return failed(error, false);
+    if (call.aborted) return failed(error, false);
     const outcome = await serveFallback(this.#options.fallback, this.name, error, call);
     this.#runtime.events.emit?.("fallback", { policy: this.name, error, served: outcome.ok });
     if (outcome.ok) callHook(this.#runtime.events, "onFallback", this.#options.onFallback, { error });
@@ -114,12 +115,7 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
   }
 }
 
-/** Whether the caller, and not a timeout of ours, has cancelled the call. */
-export function abortedByCaller(call: Call): boolean {
-  return call.aborted && !(call.reason instanceof TimeoutError);
-}
-
-/** The first link of a chain that does not fail, as an outcome that keeps the primary error. */
+/** The first link of a chain that does not fail, as an outcome that keeps the primary error. An abort ends the chain. */
 export async function serveFallback(
   source: FallbackSource,
   name: string,
@@ -127,7 +123,7 @@ export async function serveFallback(
   call: Call,
 ): Promise<Outcome<unknown>> {
   const chain = Array.isArray(source) ? (source as readonly FallbackLink[]) : [source as FallbackLink];
-  const attempts = codeOf(error) === "RETRY_EXHAUSTED" ? (error as RetryExhaustedError).attempts : 1;
+  const attempts = attemptsBehind(error);
   const errors: unknown[] = [];
   for (const link of chain) {
     try {
@@ -138,8 +134,15 @@ export async function serveFallback(
     } catch (thrown) {
       errors.push(thrown);
     }
+    if (call.aborted) break;
   }
   return failed(new FallbackFailedError(name, error, errors), false);
+}
+
+/** How many calls an error stands for. Only an exhausted retry knows; a refusal is none. */
+function attemptsBehind(error: unknown): number {
+  if (codeOf(error) === "RETRY_EXHAUSTED") return (error as RetryExhaustedError).attempts;
+  return isRefusal(error) ? 0 : 1;
 }
 
 function describeSource(source: FallbackSource): unknown {

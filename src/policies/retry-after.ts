@@ -1,5 +1,5 @@
 import { type Clock, parseDate } from "../core/clock.ts";
-import { causesOf } from "../core/errors.ts";
+import { causesOf, fieldOf } from "../core/errors.ts";
 
 /** Anything with `get`, such as `Headers`, or a plain record of headers in any case. */
 type HeaderBag = { get(name: string): string | null } | Record<string, unknown>;
@@ -12,13 +12,9 @@ function header(bag: HeaderBag, name: string): string | undefined {
   return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
 }
 
-function headersOf(error: object): HeaderBag | undefined {
-  const { headers, responseHeaders, response } = error as {
-    headers?: unknown;
-    responseHeaders?: unknown;
-    response?: { headers?: unknown };
-  };
-  const found = headers ?? responseHeaders ?? response?.headers;
+function headersOf(error: unknown): HeaderBag | undefined {
+  const found =
+    fieldOf(error, "headers") ?? fieldOf(error, "responseHeaders") ?? fieldOf(fieldOf(error, "response"), "headers");
   return typeof found === "object" && found !== null ? (found as HeaderBag) : undefined;
 }
 
@@ -38,11 +34,15 @@ export function retryAfterOf(error: unknown, clock: Clock): number | undefined {
 }
 
 function waitAskedBy(error: unknown, clock: Clock): number | undefined {
-  if (typeof error !== "object" || error === null) return undefined;
-  const own = (error as { retryAfterMs?: unknown }).retryAfterMs;
+  const own = fieldOf(error, "retryAfterMs");
   if (typeof own === "number" && isDelay(own)) return own;
   const headers = headersOf(error);
-  return headers && fromHeaders(headers, clock);
+  try {
+    return headers && fromHeaders(headers, clock);
+  } catch {
+    // Headers that cannot be read say nothing, and must not take the place of the error that carries them.
+    return undefined;
+  }
 }
 
 function fromHeaders(headers: HeaderBag, clock: Clock): number | undefined {
@@ -52,8 +52,7 @@ function fromHeaders(headers: HeaderBag, clock: Clock): number | undefined {
   }
   const text = header(headers, "retry-after")?.trim();
   if (text === undefined || text === "") return undefined;
-  if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   // A date is wall time on both sides; one that has passed means now.
-  const ms = parseDate(text) - clock.wallNow();
-  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Math.max(0, parseDate(text) - clock.wallNow());
+  return isDelay(ms) ? ms : undefined;
 }

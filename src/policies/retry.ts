@@ -1,7 +1,16 @@
 import { type Call, type CallOptions, callFrom, type RetryInfo } from "../core/call.ts";
 import { isFinal, isRefusal, RetryExhaustedError } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
-import { aFunction, anId, checkOptions, durationMs, foldAlias, type Rules, wholeNumber } from "../core/options.ts";
+import {
+  aFunction,
+  anId,
+  checkOptions,
+  durationMs,
+  foldAlias,
+  plainOptions,
+  type Rules,
+  wholeNumber,
+} from "../core/options.ts";
 import { callOperation, type Invoke, type Operation, PolicyBase, type PolicyDescription } from "../core/policy.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
 import {
@@ -43,6 +52,8 @@ const RULES: Rules<RetryOptions> = {
 };
 
 const DEFAULTS = { initialDelayMs: 1000, maxDelayMs: 30_000, strategy: "exponential", jitter: "full" } as const;
+
+const NOTHING_SAID: CallOptions = {};
 
 type Settings = RetryOptions & { name: string; maxAttempts: number };
 
@@ -104,15 +115,17 @@ export class RetryPolicy extends PolicyBase {
 
   describe(): PolicyDescription {
     const { name, ...options } = this.#settings;
-    return { kind: this.kind, name, options };
+    return { kind: this.kind, name, options: plainOptions(options) };
   }
 
   async #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     if (call.aborted) throw call.reason;
-    const first = 1 + (call.options?.priorAttempts ?? 0);
+    const { priorAttempts = 0, onRetry } = call.options ?? NOTHING_SAID;
+    const first = 1 + priorAttempts;
     let error: unknown;
     try {
-      return await next(operation, call.attempt === first ? call : call.forAttempt(first));
+      // What the caller said is meant for the outermost retry, so it is not handed on.
+      return await next(operation, call.attempt === first && onRetry === undefined ? call : call.forAttempt(first));
     } catch (thrown) {
       error = thrown;
     }
@@ -138,16 +151,17 @@ export class RetryPolicy extends PolicyBase {
       if (refused && askedMs === undefined) throw error;
       if (attempt >= this.#settings.maxAttempts) throw this.#exhausted(calls, error, "no attempts are left");
       delayMs = Math.max(this.delayFor(attempt, delayMs), askedMs ?? 0);
-      if (call.deadline !== Infinity && clock.now() + delayMs >= call.deadline) {
-        if (refused) throw error;
-        throw this.#exhausted(calls, error, `a wait of ${Math.ceil(delayMs)} ms would pass the deadline`);
-      }
+      const tooLate = (why: string): unknown => (refused ? error : this.#exhausted(calls, error, why));
+      if (call.deadline !== Infinity && clock.now() + delayMs >= call.deadline)
+        throw tooLate(`a wait of ${Math.ceil(delayMs)} ms would pass the deadline`);
       this.#runtime.events.emit?.("retry.scheduled", { policy: this.name, attempt, delayMs, error });
       const retry: RetryInfo = { attempt, error, delayMs, refused };
       callHook(this.#runtime.events, "onRetry", this.#settings.onRetry, retry);
       callHook(this.#runtime.events, "onRetry", call.options?.onRetry, retry);
       // Also for a wait of 0: attempts that fail at once must leave other work its turn.
       await clock.sleep(delayMs, call.waitSignal);
+      if (call.aborted) throw call.reason;
+      if (clock.now() >= call.deadline) throw tooLate("the deadline passed during the wait");
       calls++;
       try {
         return await next(operation, call.forAttempt(attempt + 1));

@@ -82,44 +82,36 @@ export class Timeout extends PolicyBase {
 
   /** @internal */
   aroundGuarded(next: Invoke, guard: Guard): Invoke {
-    return (operation, call) => {
-      const permit = guard.enter();
-      return permit === REFUSED ? guard.refuse(call) : this.#run(next, operation, call, guard, permit);
-    };
+    return (operation, call) => this.#run(next, operation, call, guard);
   }
 
-  #run(
-    next: Invoke,
-    operation: Operation<unknown>,
-    parent: Call,
-    guard: Guard | null = null,
-    permit = 0,
-  ): Promise<unknown> {
-    if (parent.aborted) {
-      guard?.failedWith(parent.reason, permit, 0, parent);
-      return Promise.reject(parent.reason);
-    }
+  #run(next: Invoke, operation: Operation<unknown>, parent: Call, guard: Guard | null = null): Promise<unknown> {
+    if (parent.aborted) return Promise.reject(parent.reason);
+    const permit = guard === null ? 0 : guard.enter();
+    if (permit === REFUSED) return guard!.refuse(parent);
     return new Promise((resolve, reject) => {
       const call = new TimedCall(parent, this, this.#runtime, this.#queue, guard, permit, resolve, reject);
       let result: unknown;
       try {
         result = next(operation, call);
+        // A promise of another make may settle twice, and an entry may leave the list of deadlines once only.
+        if (!(result instanceof Promise) && isThenable(result)) result = Promise.resolve(result);
       } catch (error) {
         call.failed(error);
         return;
       }
-      if (!isPromiseLike(result)) call.returned(result);
+      if (!(result instanceof Promise)) call.returned(result);
       else
         result.then(
-          (value) => call.returned(value),
+          (value: unknown) => call.returned(value),
           (error: unknown) => call.failed(error),
         );
     });
   }
 }
 
-function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
-  return value instanceof Promise || typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function";
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function";
 }
 
 /** A call with a time limit: itself the entry in the list of deadlines, so that a call allocates one object. */

@@ -1,0 +1,208 @@
+import { describe, expect, test } from "vitest";
+import { CircuitBreaker } from "../policies/circuit-breaker.ts";
+import { Fallback } from "../policies/fallback.ts";
+import { RetryPolicy } from "../policies/retry.ts";
+import { Timeout } from "../policies/timeout.ts";
+import { fakeRuntime, record } from "../testing/fake-clock.ts";
+import { CircuitBreakerOpenError, ConfigError } from "./errors.ts";
+import { Pipeline, pipeline } from "./pipeline.ts";
+import { type Invoke, type Policy, PolicyBase, type PolicyDescription } from "./policy.ts";
+
+/** A policy that writes down when a call passes it, inward and outward. */
+class Trace extends PolicyBase {
+  readonly kind = "trace";
+  readonly name: string;
+  readonly #log: string[];
+
+  constructor(name: string, log: string[]) {
+    super();
+    this.name = name;
+    this.#log = log;
+  }
+
+  execute(): Promise<never> {
+    return Promise.reject(new Error("A pipeline has no need of execute."));
+  }
+
+  around(next: Invoke): Invoke {
+    return async (operation, call) => {
+      this.#log.push(`${this.name} in`);
+      const value = await next(operation, call);
+      this.#log.push(`${this.name} out`);
+      return value;
+    };
+  }
+
+  describe(): PolicyDescription {
+    return { kind: this.kind, name: this.name, options: {} };
+  }
+}
+
+const down = (): Promise<never> => Promise.reject(new Error("down"));
+
+describe("order", () => {
+  test("the first policy is the outermost, also of a pipeline in a pipeline (C3.10)", async () => {
+    const log: string[] = [];
+    const [a, b, c] = ["a", "b", "c"].map((name) => new Trace(name, log)) as [Trace, Trace, Trace];
+    expect(await pipeline(a, pipeline(b, c)).execute(() => log.push("operation"))).toBe(4);
+    expect(log).toEqual(["a in", "b in", "c in", "operation", "c out", "b out", "a out"]);
+  });
+
+  test("retry(breaker(f)) shows the breaker each attempt, and breaker(retry(f)) one call per series (C3.10)", async () => {
+    const counted = async (build: (retry: RetryPolicy, breaker: CircuitBreaker) => Policy): Promise<number> => {
+      const runtime = fakeRuntime();
+      const breaker = new CircuitBreaker({ failureThreshold: 9 }, runtime);
+      const policy = build(new RetryPolicy({ maxAttempts: 3, strategy: "immediate" }, runtime), breaker);
+      const settled = policy.executeOutcome(down);
+      await runtime.clock.advance(0);
+      expect((await settled).ok).toBe(false);
+      return breaker.getStats().totalFailures;
+    };
+    expect(await counted((retry, breaker) => pipeline(retry, breaker))).toBe(3);
+    expect(await counted((retry, breaker) => pipeline(breaker, retry))).toBe(1);
+  });
+
+  test("in the standard order each policy does its part (C3.10)", async () => {
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const policy = pipeline(
+      new Fallback({ fallback: "stale" }, runtime),
+      new Timeout({ name: "total", totalTimeoutMs: 1_000 }, runtime),
+      new RetryPolicy({ maxAttempts: 9, strategy: "fixed", initialDelayMs: 100, jitter: "none" }, runtime),
+      new CircuitBreaker({ failureThreshold: 2, recoveryTimeoutMs: 400 }, runtime),
+      new Timeout({ name: "attempt", attemptTimeoutMs: 50 }, runtime),
+    );
+    const settled = policy.executeOutcome(() => new Promise(() => {}));
+    await runtime.clock.advance(2_000);
+    expect(await settled).toMatchObject({ ok: true, value: "stale", fallbackUsed: true });
+    expect(log.map((event) => event.type)).toEqual([
+      ...["timeout", "retry.scheduled"], // 50: an attempt; 150 begins the next
+      ...["timeout", "breaker.changed", "retry.scheduled"], // 200: open until 600
+      ...["breaker.rejected", "retry.scheduled"], // 300: the refusal asks for 300 ms more
+      ...["breaker.changed", "timeout", "breaker.changed", "retry.scheduled"], // 650: the probe fails, open until 1050
+      ...["breaker.rejected", "fallback"], // 750: what the refusal asks for would pass the deadline
+    ]);
+  });
+});
+
+describe("a breaker right outside a timeout, which share a frame", () => {
+  const outcomes = ["value", "error", "sync value", "sync error", "hang"] as const;
+
+  /** What happens, event by event, to a series of calls. */
+  async function story(link: (breaker: CircuitBreaker, timeout: Timeout) => Policy): Promise<unknown> {
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const breaker = new CircuitBreaker({ failureThreshold: 2, successThreshold: 1, recoveryTimeoutMs: 120 }, runtime);
+    const policy = link(breaker, new Timeout({ attemptTimeoutMs: 50 }, runtime));
+    const results: unknown[] = [];
+    for (const outcome of [...outcomes, ...outcomes, ...outcomes]) {
+      const settled = policy.executeOutcome((): unknown => {
+        if (outcome === "sync error") throw new Error(outcome);
+        if (outcome === "error") return Promise.reject(new Error(outcome));
+        if (outcome === "hang") return new Promise(() => {});
+        return outcome === "value" ? Promise.resolve(outcome) : outcome;
+      });
+      await runtime.clock.advance(60);
+      results.push(await settled, breaker.getState());
+    }
+    return { results, stats: breaker.getStats(), log, pendingTimers: runtime.clock.pendingTimers };
+  }
+
+  test("behaves as one that does not", async () => {
+    const apart = await story((breaker, timeout) => pipeline(breaker, pipeline(timeout)));
+    expect(await story((breaker, timeout) => pipeline(breaker, timeout))).toEqual(apart);
+    expect(apart).toMatchObject({ stats: { rejected: 4 }, pendingTimers: 0 });
+  });
+});
+
+describe("outcomes", () => {
+  test("a refusal in an inner policy is a refusal of the whole, unless the operation was called before it (C10.1)", async () => {
+    const runtime = fakeRuntime();
+    const breaker = new CircuitBreaker({ failureThreshold: 1, recoveryTimeoutMs: 5_000 }, runtime);
+    const policy = new Pipeline([new RetryPolicy({ strategy: "immediate" }, runtime), breaker], runtime.clock);
+    const first = policy.executeOutcome(down, { deadlineMs: 1_000 });
+    await runtime.clock.advance(0);
+    expect(await first).toMatchObject({ ok: false, refused: false, retryAfterMs: 5_000 });
+    const second = await policy.executeOutcome(down, { deadlineMs: 1_000 });
+    expect(second).toMatchObject({ ok: false, refused: true, retryAfterMs: 5_000 });
+    expect(!second.ok && second.error).toBeInstanceOf(CircuitBreakerOpenError);
+  });
+
+  test("a fallback that stands outermost says that it served, and why (C3.5, C10.1)", async () => {
+    const policy = pipeline(new Fallback({ fallback: "stale" }), new CircuitBreaker());
+    expect(await policy.executeOutcome(down)).toEqual({
+      ok: true,
+      value: "stale",
+      fallbackUsed: true,
+      error: new Error("down"),
+    });
+    expect(await policy.executeOutcome(() => "fresh")).toEqual({ ok: true, value: "fresh" });
+    expect(await policy.execute(down)).toBe("stale");
+  });
+});
+
+describe("an empty pipeline", () => {
+  test("is the bare operation: what it throws at once is a rejection", async () => {
+    const empty = pipeline();
+    expect(empty.name).toBe("empty");
+    await expect(
+      empty.execute(() => {
+        throw new Error("at once");
+      }),
+    ).rejects.toThrow("at once");
+  });
+});
+
+test("what is no policy is refused by its place (C0.3)", () => {
+  const stranger = { execute: () => 1 } as unknown as Policy;
+  expect(() => pipeline(new RetryPolicy(), stranger)).toThrow(ConfigError);
+  expect(() => pipeline(new RetryPolicy(), stranger)).toThrow("outermost first; argument 2 is not one");
+  expect(() => pipeline(undefined as unknown as Policy)).toThrow("argument 1 is not one");
+});
+
+test("describe() gives kind, name, options in effect and children as plain data (C3.12)", () => {
+  class NotFound extends Error {}
+  const policy = pipeline(
+    new Fallback({ name: "f", fallback: [() => 1, "text"] }),
+    new RetryPolicy({ name: "r", maxRetries: 1, retryableErrors: [NotFound, /busy/], onRetry: () => {} }),
+    new CircuitBreaker({ name: "b", countsAsFailure: (error) => error !== 1, window: { kind: "count", size: 9 } }),
+    pipeline(new Timeout({ name: "t", attemptTimeoutMs: 70 })),
+  );
+  const description = policy.describe();
+  expect(description).toMatchObject({
+    kind: "pipeline",
+    name: "fallback > retry > circuitBreaker > pipeline",
+    options: {},
+    children: [
+      { kind: "fallback", name: "f", options: { fallback: ["function (anonymous)", "string"] } },
+      {
+        kind: "retry",
+        name: "r",
+        options: {
+          maxAttempts: 2,
+          initialDelayMs: 1_000,
+          maxDelayMs: 30_000,
+          strategy: "exponential",
+          jitter: "full",
+          retryableErrors: ["the function NotFound", "/busy/"],
+        },
+      },
+      {
+        kind: "circuitBreaker",
+        name: "b",
+        options: {
+          failureThreshold: 5,
+          successThreshold: 2,
+          recoveryTimeoutMs: 60_000,
+          countsAsFailure: "the function countsAsFailure",
+          window: { kind: "count", size: 9 },
+          state: "closed",
+          hasFallback: false,
+        },
+      },
+      { kind: "pipeline", children: [{ kind: "timeout", name: "t", options: { attemptTimeoutMs: 70 } }] },
+    ],
+  });
+  // Functions would not survive this.
+  expect(structuredClone(description)).toEqual(description);
+});
