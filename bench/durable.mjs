@@ -1,36 +1,39 @@
 // What a durable step of 1 kB costs, beside the least work possible and beside LangGraph.js. See README.md.
+import { fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { installPeers } from "./install.mjs";
 import { pairedRounds } from "./measure.mjs";
 import { readOptions, report, row } from "./report.mjs";
 
 const { rounds, quick, json } = readOptions({ rounds: 9, quickRounds: 2 });
 installPeers();
-const [{ floor }, { ours }, { langgraph }, { bytesIn, newFile, removeFiles }] = await Promise.all(
-  ["floor", "ours", "langgraph", "disk"].map((name) => import(`./durable/${name}.mjs`)),
-);
 
 const PEER = "LangGraph.js (synchronous=NORMAL)";
-const runAll = (engine, runs, steps) =>
-  Promise.all(Array.from({ length: runs }, (_, i) => engine.run(`run-${i}`, steps)));
+const CONTENDERS = ["floor", "ours", "langgraph"];
+const script = fileURLToPath(new URL("durable/contender.mjs", import.meta.url));
+const processes = Object.fromEntries(CONTENDERS.map((name) => [name, fork(script, [name])]));
 
-/** Microseconds per step, of an engine on a file of its own that has done one small run before. */
-const timed = (open, runs, steps) => async () => {
-  const engine = await open(newFile());
-  await engine.run("warm-up", 5);
-  const start = process.hrtime.bigint();
-  await runAll(engine, runs, steps);
-  const nanoseconds = Number(process.hrtime.bigint() - start);
-  await engine.close();
-  return nanoseconds / 1000 / (runs * steps);
-};
+const ask = (name, order, options) =>
+  new Promise((resolve, reject) => {
+    const contender = processes[name];
+    const ended = (code) => reject(new Error(`the contender ${name} ended with ${code} in the middle of its work`));
+    contender.once("exit", ended);
+    contender.once("message", ({ answer, failure }) => {
+      contender.off("exit", ended);
+      if (failure === undefined) resolve(answer);
+      else reject(new Error(`the contender ${name} failed: ${failure}`));
+    });
+    contender.send({ order, options });
+  });
 
 async function timeRow(name, runs, steps, limit) {
-  const sample = (open) => timed(open, runs, steps);
-  const { baseline, contenders } = await pairedRounds(rounds, sample(floor), {
-    ours: sample(ours),
-    langgraph: sample(langgraph),
+  const sample = (contender) => () => ask(contender, "time", { runs, steps });
+  // Compiled code comes with use: the short samples would otherwise measure the interpreter.
+  for (const contender of CONTENDERS) for (let i = 0; i < (quick ? 1 : 5); i++) await sample(contender)();
+  const { baseline, contenders } = await pairedRounds(rounds, sample("floor"), {
+    ours: sample("ours"),
+    langgraph: sample("langgraph"),
   });
-  removeFiles();
   return row({
     name: `${name} x ${steps} steps`,
     unit: "us per step",
@@ -43,23 +46,13 @@ async function timeRow(name, runs, steps, limit) {
   });
 }
 
-/** Bytes per step over what the empty database takes; as many steps in all whatever the length of a run, or pages decide. */
-async function bytesPerStep(open, steps) {
-  const [empty, full] = [newFile(), newFile()];
-  await (await open(empty)).close();
-  const engine = await open(full);
-  const total = quick ? 1000 : 10_000;
-  for (let i = 0; i < total / steps; i++) await engine.run(`run-${i}`, steps);
-  await engine.close();
-  return (bytesIn(full) - bytesIn(empty)) / total;
-}
-
 async function bytesRows() {
+  const total = quick ? 1000 : 10_000;
   const bytes = {};
-  for (const [name, open] of Object.entries({ ours, floor, langgraph })) {
-    const [short, long] = [await bytesPerStep(open, 10), await bytesPerStep(open, 1000)];
+  for (const name of CONTENDERS) {
+    const short = await ask(name, "bytes", { steps: 10, total });
+    const long = await ask(name, "bytes", { steps: 1000, total });
     bytes[name] = { short, long, growth: long / short };
-    removeFiles();
   }
   const rowOf = (name, unit, figure, limit) =>
     row({
@@ -78,7 +71,6 @@ async function bytesRows() {
   ];
 }
 
-process.once("exit", removeFiles);
 const rows = [
   await timeRow("one run", 1, 300, 1.3),
   await timeRow("64 runs at once", 64, 20, 2),
@@ -86,9 +78,9 @@ const rows = [
 ];
 report(rows, {
   notes: [
-    `Medians of ${rounds} rounds, each sample between two of the floor; ratios hold within one run only.`,
-    "The floor and ours commit at synchronous=FULL. LangGraph's saver runs at synchronous=NORMAL: a power loss may take",
-    "steps that it has acknowledged.",
+    `Medians of ${rounds} rounds, each sample between two of the floor; ratios hold within one run only. Each contender`,
+    "lives in a process of its own. The floor and ours commit at synchronous=FULL. LangGraph's saver runs at",
+    "synchronous=NORMAL: a power loss may take steps that it has acknowledged.",
   ],
   json,
 });
