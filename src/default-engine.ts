@@ -4,7 +4,7 @@ import { storeUrlOfEnvironment } from "./executor/environment.ts";
 import { openStore } from "./stores/open.ts";
 
 /** Where journals are kept when nobody says otherwise: a file below the folder that the process was started in. */
-const DEFAULT_STORE_URL = "sqlite:.holdfast/holdfast.db";
+export const DEFAULT_STORE_URL = "sqlite:.holdfast/holdfast.db";
 
 /** Opens the store that `RESILIENCE_STORE_URL` names, else the SQLite file `.holdfast/holdfast.db`. */
 export function openDefaultStore(): Store {

@@ -126,3 +126,19 @@ export interface Store {
 export function isEnded(status: RunStatus): boolean {
   return status === "completed" || status === "failed" || status === "cancelled";
 }
+
+/** The row of a run that nobody has claimed yet. */
+export function newRun(runId: string, workflowId: string, now: number): RunRow {
+  return {
+    runId,
+    workflowId,
+    status: "running",
+    token: 0,
+    owner: null,
+    leaseUntil: 0,
+    createdAt: now,
+    updatedAt: now,
+    version: 0,
+    head: { version: 0, checksum: 0 },
+  };
+}

@@ -19,9 +19,8 @@ export function announce(
         events.emit?.("run.started", ofRun);
         break;
       case "run_resumed": {
-        const interrupted = [...state.invocations.values()].filter(
-          (invocation) => invocation.status === "running",
-        ).length;
+        const running = [...state.invocations.values()].filter(({ status }) => status === "running").length;
+        const interrupted = running - committed.filter(({ kind }) => kind === "invocation_started").length;
         events.emit?.("run.resumed", { ...ofRun, interrupted });
         break;
       }

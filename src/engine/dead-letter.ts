@@ -38,7 +38,7 @@ export function enteredDeadLetter(run: ActiveRun, node: InvocationId): DeadLette
 }
 
 /** One entry for each visit of a node, whatever happens to it. */
-export function deadLetterId(runId: string, node: InvocationId): string {
+function deadLetterId(runId: string, node: InvocationId): string {
   return `dl_${idempotencyKey(runId, node).slice(0, 24)}`;
 }
 

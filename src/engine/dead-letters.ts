@@ -33,17 +33,21 @@ export class DeadLetters {
    * else redrives it at the same time.
    */
   async redrive(id: string): Promise<RunResult> {
-    const letter = await this.get(id);
-    if (letter === undefined) throw new NotFoundError(`There is no dead letter "${id}" in ${this.#store.location}.`);
-    if (letter.status === "succeeded") {
-      throw new HoldfastError("DEAD_LETTER_SETTLED", `Dead letter "${id}" is settled: its node has succeeded since.`);
-    }
-    if (letter.status === "permanent_failure") {
-      throw new HoldfastError(
-        "DEAD_LETTER_QUARANTINED",
-        `Dead letter "${id}" was redriven ${letter.retryCount} times without success and is quarantined. Mend the cause and start the work anew under another run id.`,
-      );
-    }
-    return this.#redrive(letter);
+    return this.#redrive(checkRedrivable(id, await this.get(id), this.#store.location));
   }
+}
+
+/** The entry, where it is one that may be redriven. */
+export function checkRedrivable(id: string, letter: DeadLetter | undefined, location: string): DeadLetter {
+  if (letter === undefined) throw new NotFoundError(`There is no dead letter "${id}" in ${location}.`);
+  if (letter.status === "succeeded") {
+    throw new HoldfastError("DEAD_LETTER_SETTLED", `Dead letter "${id}" is settled: its node has succeeded since.`);
+  }
+  if (letter.status === "permanent_failure") {
+    throw new HoldfastError(
+      "DEAD_LETTER_QUARANTINED",
+      `Dead letter "${id}" was redriven ${letter.retryCount} times without success and is quarantined. Mend the cause and start the work anew under another run id.`,
+    );
+  }
+  return letter;
 }

@@ -1,5 +1,5 @@
 import { Codec, type ValueType } from "../core/codec.ts";
-import { ConfigError, HoldfastError, NotFoundError, RunInUseError, VersionMismatchError } from "../core/errors.ts";
+import { ConfigError, HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
 import { aFunction, anything, checkId, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
@@ -9,6 +9,8 @@ import type { WorkflowDefinition } from "../workflow/definition.ts";
 import { type Plan, planWorkflow } from "../workflow/plan.ts";
 import { Readiness } from "../workflow/ready.ts";
 import { DeadLetters } from "./dead-letters.ts";
+import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
+import { readHistory } from "./history.ts";
 import { Journal } from "./journal.ts";
 import { Leases } from "./leases.ts";
 import { type NodeGuards, nodeGuards } from "./node-policies.ts";
@@ -73,14 +75,12 @@ interface Prepared {
 /** A run under way in this process. */
 interface Active {
   definition: WorkflowDefinition;
-  input: string;
+  /** Null for a redrive, which learns the input from the journal. */
+  input: string | null;
   result: Promise<RunResult>;
   scope: AbortController;
   journal: Journal | null;
 }
-
-/** What is to be done with a run, once its journal is open. */
-type Errand = { input: string } | { redrive: DeadLetter };
 
 /**
  * Carries runs out in this process, on a store. `run` starts a run, joins it where it is under way here, resumes it
@@ -97,7 +97,8 @@ export class Engine {
   readonly #known = new Map<string, WorkflowDefinition>();
   readonly #active = new Map<string, Active>();
   readonly #unsubscribe: () => void;
-  #closed = false;
+  /** Why runs stop, once the engine is closed. */
+  #closed: HoldfastError | null = null;
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
@@ -130,16 +131,26 @@ export class Engine {
    * the same id, it goes on from what the journal acknowledged.
    */
   async run<In, Out>(workflow: Runnable<In, Out>, input: In, options: RunOptions = {}): Promise<RunResult<Out>> {
-    const { definition } = workflow;
     const runId = checkId("runId", options.runId ?? uniqueId());
-    this.#prepare(workflow);
-    const text = this.#settings.codec.encode(input, "the input");
-    const active = this.#active.get(runId);
-    if (active === undefined)
-      return this.#begin(runId, definition, { input: text }, options.signal) as Promise<RunResult<Out>>;
-    if (active.definition.id !== definition.id || active.input !== text)
-      throw otherRun(runId, active.definition.id, definition.id);
-    return active.result as Promise<RunResult<Out>>;
+    return this.#runEncoded(workflow, this.#settings.codec.encode(input, "the input"), runId, options.signal);
+  }
+
+  /**
+   * Like `run` for a run that is known, with the input that it was started with. Throws `NotFoundError` where there is
+   * no such run, or where a crash came before its start was recorded.
+   */
+  async resume<In, Out>(
+    workflow: Runnable<In, Out>,
+    runId: string,
+    options: Omit<RunOptions, "runId"> = {},
+  ): Promise<RunResult<Out>> {
+    const history = await readHistory(this.#store, checkId("runId", runId));
+    if (history === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
+    // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
+    if (history.state.status === "new" && history.damage === undefined) {
+      throw new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
+    }
+    return this.#runEncoded(workflow, history.state.input, runId, options.signal);
   }
 
   /** Where a run stands, as the store lists it. */
@@ -169,12 +180,11 @@ export class Engine {
 
   /** Stops what is under way, gives its leases back, and closes the store. Stopped runs can be resumed by anyone. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    const closed = new HoldfastError(
+    if (this.#closed !== null) return;
+    const closed = (this.#closed = new HoldfastError(
       "ENGINE_CLOSED",
       "The engine was closed while the run was under way. Run it again with the same id to go on.",
-    );
+    ));
     const pending = [...this.#active.values()];
     for (const { journal, scope } of pending) {
       journal?.abandon(closed);
@@ -183,6 +193,24 @@ export class Engine {
     await Promise.allSettled(pending.map(({ result }) => result));
     this.#unsubscribe();
     await this.#store.close();
+  }
+
+  #runEncoded<Out>(
+    workflow: Runnable<never, Out>,
+    input: string,
+    runId: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RunResult<Out>> {
+    const { definition } = workflow;
+    const { plan } = this.#prepare(workflow);
+    const active = this.#active.get(runId);
+    if (active === undefined) return this.#begin(runId, definition, { input }, signal) as Promise<RunResult<Out>>;
+    if (active.input === null)
+      throw new RunInUseError(runId, `Run "${runId}" is being redriven. Run it again when that has ended.`);
+    const { outline, fingerprint } = this.#prepare(active).plan;
+    checkSameRun(runId, plan, { workflowId: active.definition.id, input: active.input, outline, fingerprint }, input);
+    cancelOn(active, signal);
+    return active.result as Promise<RunResult<Out>>;
   }
 
   #prepare({ definition }: Runnable): Prepared {
@@ -214,24 +242,18 @@ export class Engine {
     errand: Errand,
     signal: AbortSignal | undefined,
   ): Promise<RunResult> {
-    if (this.#closed)
+    if (this.#closed !== null)
       throw new HoldfastError("ENGINE_CLOSED", "The engine is closed. Create another one on the same store.");
-    const scope = new AbortController();
-    const cancel = (): void => scope.abort(signal?.reason);
-    if (signal?.aborted) cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
     const active: Active = {
       definition,
-      input: "input" in errand ? errand.input : "",
-      scope,
+      input: "input" in errand ? errand.input : null,
+      scope: new AbortController(),
       journal: null,
       result: null!,
     };
-    active.result = this.#carryOut(runId, active, errand).finally(() => {
-      signal?.removeEventListener("abort", cancel);
-      this.#active.delete(runId);
-    });
+    active.result = this.#carryOut(runId, active, errand).finally(() => this.#active.delete(runId));
     this.#active.set(runId, active);
+    cancelOn(active, signal);
     return active.result;
   }
 
@@ -239,6 +261,7 @@ export class Engine {
     await this.#slots.take();
     let journal: Journal | undefined;
     try {
+      if (this.#closed !== null) throw this.#closed;
       const { runtime, codec } = this.#settings;
       const { plan, guards } = this.#prepared.get(active.definition)!;
       const { id: workflowId } = active.definition;
@@ -252,12 +275,14 @@ export class Engine {
       });
       const { state } = journal;
       const resumed = state.status !== "new";
-      if (resumed) checkSameRun(runId, plan, journal, errand);
+      if (resumed) checkSameRun(runId, plan, state, "input" in errand ? errand.input : state.input);
       const settledBefore = "input" in errand && state.status !== "new" && state.status !== "running";
       if (!settledBefore) {
+        const redriving = await stageErrand(this.#store, plan, journal, errand, runtime.clock.wallNow());
+        // Closed while the journal was being opened: the run stops here, which is not to be cancelled.
+        if (this.#closed !== null) throw this.#closed;
         active.journal = journal;
         this.#leases.hold(journal);
-        const redriving = await this.#errandStaged(plan, journal, errand);
         const readiness = new Readiness(plan, state);
         const run: ActiveRun = {
           runId,
@@ -274,8 +299,11 @@ export class Engine {
       const letters = state.status === "failed" ? await this.#store.deadLetters({ runId }) : [];
       return resultOf(runId, plan, state, codec, letters, resumed);
     } catch (error) {
-      const workflowId = active.definition.id;
-      this.#settings.runtime.events.emit?.("run.stopped", { runId, workflowId, error });
+      // A run that was not begun here, because somebody else has it or it is another one, has not stopped.
+      if (active.journal !== null) {
+        const workflowId = active.definition.id;
+        this.#settings.runtime.events.emit?.("run.stopped", { runId, workflowId, error });
+      }
       active.scope.abort(error);
       await journal?.release().catch(() => {});
       throw error;
@@ -284,73 +312,14 @@ export class Engine {
       this.#slots.give();
     }
   }
-
-  /** Stages what this errand begins with; gives the dead letters that it works on. */
-  async #errandStaged(plan: Plan, journal: Journal, errand: Errand): Promise<Map<string, DeadLetter>> {
-    const { state } = journal;
-    const at = this.#settings.runtime.clock.wallNow();
-    if ("redrive" in errand) {
-      const { nodeId: node, invocationId, retryCount } = errand.redrive;
-      const letter: DeadLetter = {
-        ...errand.redrive,
-        status: "retrying",
-        retryCount: retryCount + 1,
-        nextRetryAt: null,
-      };
-      journal.stage({
-        kind: "node_redriven",
-        node,
-        iteration: Number(invocationId.slice(invocationId.lastIndexOf("#") + 1)),
-        at,
-      });
-      journal.keep(letter);
-      return new Map([[invocationId, letter]]);
-    }
-    if (state.status === "new") {
-      const { outline, fingerprint, definition } = plan;
-      journal.stage({ kind: "run_started", workflowId: definition.id, outline, fingerprint, input: errand.input, at });
-      return new Map();
-    }
-    journal.stage({ kind: "run_resumed", at });
-    if (state.redriven.size === 0) return new Map();
-    const letters = await this.#store.deadLetters({ runId: journal.runId, status: "retrying" });
-    return new Map(letters.map((letter) => [letter.invocationId, letter]));
-  }
 }
 
-/** Refuses to carry on a run as something that it is not. */
-function checkSameRun(runId: string, plan: Plan, { state }: Journal, errand: Errand): void {
-  if (state.workflowId !== plan.definition.id) throw otherRun(runId, state.workflowId, plan.definition.id);
-  if ("input" in errand && state.input !== errand.input) throw otherRun(runId, state.workflowId, plan.definition.id);
-  if (state.fingerprint === plan.fingerprint) return;
-  throw new VersionMismatchError(
-    `Run "${runId}" was started with another definition of workflow "${plan.definition.id}": ${outlineChanges(state.outline, plan.outline)}. ` +
-      "Finish it with the code that it was started with, or start it anew under another run id.",
-  );
-}
-
-/** What two outlines differ in, as a list of words. */
-function outlineChanges(before: string, after: string): string {
-  const [old, now] = [before, after].map((outline) => JSON.parse(outline) as Record<string, unknown>) as [
-    Record<string, unknown>,
-    Record<string, unknown>,
-  ];
-  const changes = Object.keys(now).flatMap((part) => {
-    const [was, is] = [old[part], now[part]].map((value) =>
-      Array.isArray(value) ? value.map((item) => JSON.stringify(item)) : [JSON.stringify(value)],
-    ) as [string[], string[]];
-    const gone = was.filter((item) => !is.includes(item)).map((item) => `${part} without ${item}`);
-    const come = is.filter((item) => !was.includes(item)).map((item) => `${part} with ${item}`);
-    return [...gone, ...come];
-  });
-  return changes.join(", ") || "the order of its fallbacks";
-}
-
-function otherRun(runId: string, workflowId: string, wanted: string): RunInUseError {
-  return new RunInUseError(
-    runId,
-    workflowId === wanted
-      ? `Run "${runId}" was started with another input. Give the same input to carry it on, or choose another run id.`
-      : `Run "${runId}" belongs to workflow "${workflowId}", not "${wanted}". Choose another run id.`,
-  );
+/** Lets a caller's signal cancel the run for as long as it is under way. */
+function cancelOn({ scope, result }: Active, signal: AbortSignal | undefined): void {
+  if (signal === undefined) return;
+  const cancel = (): void => scope.abort(signal.reason);
+  if (signal.aborted) return cancel();
+  const stop = (): void => signal.removeEventListener("abort", cancel);
+  signal.addEventListener("abort", cancel, { once: true });
+  result.then(stop, stop);
 }

@@ -2,7 +2,7 @@ import { utf8Bytes, utf8Text } from "../core/bytes.ts";
 import { LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
 import { firstLink, link, type StoredRecord } from "../core/record.ts";
 import type { Runtime } from "../core/runtime.ts";
-import type { Claim, DeadLetter, RunRow, Store } from "../core/store.ts";
+import { type Claim, type ClaimedRun, type DeadLetter, isEnded, type RunStatus, type Store } from "../core/store.ts";
 import { applyEvent, newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
 
@@ -16,6 +16,8 @@ export class Journal {
   readonly state: RunState = newRunState();
   readonly token: number;
   readonly runId: string;
+  /** Whether the run was taken over from a holder that did not give it back: its process died, or had stalled. */
+  readonly takenOver: boolean;
   readonly #store: Store;
   readonly #runtime: Runtime;
   /** Told once, when a commit has failed. */
@@ -27,30 +29,43 @@ export class Journal {
   #checksum: number;
   #storedStatus: RunState["status"] = "new";
 
-  private constructor(store: Store, runtime: Runtime, row: RunRow) {
+  private constructor(store: Store, runtime: Runtime, row: ClaimedRun, owner: string) {
     this.#store = store;
     this.#runtime = runtime;
     this.runId = row.runId;
     this.token = row.token;
+    this.takenOver = row.formerOwner !== null && row.formerOwner !== owner;
     this.#checksum = firstLink(row.runId);
   }
 
   /** Claims the run, reads what is there, checks it and folds it. New, interrupted and finished runs take this one path. */
   static async open(store: Store, runtime: Runtime, claim: Claim): Promise<Journal> {
     const row = await store.claim(claim);
-    const journal = new Journal(store, runtime, row);
     try {
-      if (row.version > 0 || row.head.version > 0) await journal.#replay(row, await store.read(claim.runId));
+      const found = row.version > 0 || row.head.version > 0 ? await store.read(claim.runId) : [];
+      const intact = [...intactRecords(row.runId, found)];
+      const isDamaged = intact.length < Math.max(found.length, row.head.version);
+      // A run that had ended is claimed without a lease; what is left of a damaged one has to be carried on under one.
+      if (isDamaged && isEnded(row.status) && !claim.reopen) {
+        const reopened = await Journal.open(store, runtime, { ...claim, reopen: true });
+        // Where it had ended nevertheless, nobody will work on it and give the lease back.
+        if (isEnded(reopened.state.status as RunStatus)) await reopened.release();
+        return reopened;
+      }
+      const journal = new Journal(store, runtime, row, claim.owner);
+      if (isDamaged) await journal.#setAside(intact.length, found.length, row.head.version);
+      journal.#replay(row, intact);
+      return journal;
     } catch (error) {
-      await store.release(row.runId, row.token);
+      // Why it cannot be opened says more than why it cannot be given back, which time does too.
+      await store.release(row.runId, row.token).catch(() => {});
       throw error;
     }
-    return journal;
   }
 
   /** Folds an event and keeps it for the next commit. */
   stage(event: RunEvent): void {
-    if (this.#broken !== null) throw this.#broken.error;
+    this.#expectWhole();
     applyEvent(this.state, event);
     this.#staged.push(event);
   }
@@ -62,7 +77,7 @@ export class Journal {
 
   /** Stores everything staged as one record. Resolves when it is durable; rejects when it is not stored. */
   async commit(): Promise<void> {
-    if (this.#broken !== null) throw this.#broken.error;
+    this.#expectWhole();
     const events = this.#staged;
     if (events.length === 0) return;
     this.#staged = [];
@@ -88,12 +103,14 @@ export class Journal {
       throw this.#break(error);
     }
     if (this.#runtime.events.emit !== null) announce(this.#runtime.events, this.runId, this.state, events, deadLetters);
+    // It is stored, but whoever waits for it must not act on it any more.
+    this.#expectWhole();
   }
 
   /** Stages one event and commits. */
-  record(event: RunEvent): Promise<void> {
+  async record(event: RunEvent): Promise<void> {
     this.stage(event);
-    return this.commit();
+    await this.commit();
   }
 
   /** Refuses everything from now on: the lease is lost or the engine closes. */
@@ -103,6 +120,10 @@ export class Journal {
 
   release(): Promise<void> {
     return this.#store.release(this.runId, this.token);
+  }
+
+  #expectWhole(): void {
+    if (this.#broken !== null) throw this.#broken.error;
   }
 
   #break(cause: unknown): unknown {
@@ -118,35 +139,47 @@ export class Journal {
     return error;
   }
 
-  async #replay(row: RunRow, records: StoredRecord[]): Promise<void> {
-    for (const record of records) {
-      const seq = this.#version;
-      const checksum = link(this.#checksum, seq, record.body);
-      if (record.seq !== seq || record.checksum !== checksum) {
-        await this.#setAside(seq, "its checksum does not fit its content and place");
-        break;
-      }
-      for (const event of decodeEvents(record.body)) applyEvent(this.state, event);
+  #replay(row: ClaimedRun, records: readonly IntactRecord[]): void {
+    for (const { events, checksum } of records) {
+      for (const event of events) applyEvent(this.state, event);
       this.#checksum = checksum;
       this.#version++;
     }
-    if (this.#version < row.head.version) {
-      const why = `the newest ${row.head.version - this.#version} of ${row.head.version} records known to have been written are gone`;
-      this.#runtime.events.emit?.("journal.damaged", { runId: this.runId, seq: this.#version, why });
-    }
-    if (this.#version === 0) {
-      throw new StoreCorruptError(
-        `The journal of run "${this.runId}" is damaged from its first record on; nothing of it can be used. Start the work again under another run id.`,
-      );
-    }
-    this.#storedStatus = row.status;
+    if (this.#version > 0) this.#storedStatus = row.status;
   }
 
   // What comes after the damage cannot be trusted either: its chain hangs on the damaged record (C6.7).
-  async #setAside(seq: number, why: string): Promise<void> {
-    await this.#store.setAside(this.runId, this.token, seq);
-    this.#runtime.events.emit?.("journal.damaged", { runId: this.runId, seq, why });
+  async #setAside(intact: number, found: number, written: number): Promise<void> {
+    if (intact < found) await this.#store.setAside(this.runId, this.token, intact);
+    const why = intact < found ? "its checksum does not fit its content and place" : vanishedTail(intact, written)!;
+    this.#runtime.events.emit?.("journal.damaged", { runId: this.runId, seq: intact, why });
+    if (intact > 0) return;
+    throw new StoreCorruptError(
+      `The journal of run "${this.runId}" is damaged from its first record on; nothing of it can be used. Start the work again under another run id.`,
+    );
   }
+}
+
+/** A record that is what was written in its place, with what it says. */
+export interface IntactRecord {
+  readonly checksum: number;
+  readonly events: readonly RunEvent[];
+}
+
+/** The records of a run up to the first one that is damaged or out of place. */
+export function* intactRecords(runId: string, records: readonly StoredRecord[]): Generator<IntactRecord, void> {
+  let checksum = firstLink(runId);
+  for (const [i, record] of records.entries()) {
+    checksum = link(checksum, i, record.body);
+    if (record.seq !== i || record.checksum !== checksum) return;
+    yield { checksum, events: decodeEvents(record.body) };
+  }
+}
+
+/** What to say of a journal that ends before a record that is known to have been written; undefined for a whole one. */
+export function vanishedTail(intact: number, written: number): string | undefined {
+  if (intact >= written) return undefined;
+  return `the newest ${written - intact} of ${written} records known to have been written are gone`;
 }
 
 /**

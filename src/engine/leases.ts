@@ -36,6 +36,8 @@ export class Leases {
   }
 
   #arm(): void {
+    // While a renewal was on its way, all runs may have been dropped and a new one held, which armed it already.
+    this.#timer?.cancel();
     this.#timer = this.#runtime.clock.timer(this.#leaseMs / 3, () => void this.#renew());
     // The runs that are waited for keep the process alive, not their leases.
     this.#timer.unref();

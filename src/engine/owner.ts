@@ -30,7 +30,7 @@ export function isDead(owner: string): boolean {
   } catch {
     return false;
   }
-  const [where, pid] = parsed as [unknown, unknown];
+  const [where, pid]: unknown[] = Array.isArray(parsed) ? parsed : [];
   if (where !== place() || typeof pid !== "number" || pid === process.pid) return false;
   try {
     process.kill(pid, 0);

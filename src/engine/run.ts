@@ -2,7 +2,7 @@ import type { Codec } from "../core/codec.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { DeadLetter } from "../core/store.ts";
 import type { Plan } from "../workflow/plan.ts";
-import { Readiness } from "../workflow/ready.ts";
+import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
 import type { NodeGuards } from "./node-policies.ts";
 
@@ -26,6 +26,6 @@ export interface ActiveRun {
   readonly settings: EngineSettings;
   /** Aborts the nodes: by the caller, who cancels, or by us, when the run must stop. */
   readonly scope: AbortController;
-  /** Dead letters of this run that a redrive is working on, by node visit. */
+  /** Dead letters of this run that are being redriven, by node visit. */
   readonly redriving: ReadonlyMap<string, DeadLetter>;
 }

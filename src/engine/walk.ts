@@ -21,6 +21,8 @@ export async function walk(run: ActiveRun): Promise<void> {
   journal.onBroken = (error) => inbox.fail(error);
 
   const { interrupted, ready } = pickUp(run);
+  // A redrive goes on beside nodes that failed before it: each of them has a dead letter, and a redrive, of its own.
+  const failedBefore = run.redriving.size > 0 ? readiness.failed.length : 0;
   let working = 0;
   let settled: InvocationEnd[] = [];
   try {
@@ -30,7 +32,7 @@ export async function walk(run: ActiveRun): Promise<void> {
 
       const starting: Launch[] = [];
       // A node that no backup could save ends the run, once those that are working have been waited for and kept.
-      while (working < plan.definition.concurrency && readiness.failed.length === 0 && !signal.aborted) {
+      while (working < plan.definition.concurrency && readiness.failed.length === failedBefore && !signal.aborted) {
         const launch = interrupted.shift() ?? stageStarted(run, ready.shift());
         if (launch === undefined) break;
         starting.push(launch);
@@ -42,8 +44,12 @@ export async function walk(run: ActiveRun): Promise<void> {
 
       await journal.commit();
       if (journal.state.status !== "running") return;
-      for (const { invocation, isNew } of starting) {
-        void invokeNode(run, invocation, isNew).then((end) => inbox.put(end));
+      for (const { invocation, isNew } of signal.aborted ? [] : starting) {
+        // It rejects only where we are wrong, and then the run must stop rather than wait for ever.
+        invokeNode(run, invocation, isNew).then(
+          (end) => inbox.put(end),
+          (error: unknown) => inbox.fail(error),
+        );
       }
       settled = await inbox.take();
       // Nodes that fail because they are told to stop have not failed (C0.8).

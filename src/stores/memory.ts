@@ -4,9 +4,11 @@ import type { StoredRecord } from "../core/record.ts";
 import {
   type Append,
   type Claim,
+  type ClaimedRun,
   type DeadLetter,
   type DeadLetterFilter,
   isEnded,
+  newRun,
   type RunFilter,
   type RunRow,
   type Store,
@@ -31,33 +33,22 @@ export class MemoryStore implements Store {
     this.#clock = options.clock ?? systemClock;
   }
 
-  async claim({ runId, workflowId, owner, leaseMs, isDead, reopen }: Claim): Promise<RunRow> {
+  async claim({ runId, workflowId, owner, leaseMs, isDead, reopen }: Claim): Promise<ClaimedRun> {
     this.#check();
     const now = this.#clock.wallNow();
     let kept = this.#runs.get(runId);
     if (kept === undefined) {
-      const row: RunRow = {
-        runId,
-        workflowId,
-        status: "running",
-        token: 0,
-        owner: null,
-        leaseUntil: 0,
-        createdAt: now,
-        updatedAt: now,
-        version: 0,
-        head: { version: 0, checksum: 0 },
-      };
-      kept = { row, records: [], setAside: [] };
+      kept = { row: newRun(runId, workflowId, now), records: [], setAside: [] };
       this.#runs.set(runId, kept);
     }
     const { row } = kept;
-    if (isEnded(row.status) && !reopen) return { ...row, head: { ...row.head } };
+    const formerOwner = row.owner;
+    if (isEnded(row.status) && !reopen) return { ...row, head: { ...row.head }, formerOwner };
     if (row.owner !== null && row.owner !== owner && row.leaseUntil > now && !isDead(row.owner)) {
       throw runHeldError(runId, row.owner, row.leaseUntil - now);
     }
     Object.assign(row, { token: row.token + 1, owner, leaseUntil: now + leaseMs });
-    return { ...row, head: { ...row.head } };
+    return { ...row, head: { ...row.head }, formerOwner };
   }
 
   async append({ runId, token, version, body, checksum, status, deadLetters }: Append): Promise<void> {
@@ -67,6 +58,8 @@ export class MemoryStore implements Store {
       throw new LeaseLostError(runId, token);
     const { row, records } = kept;
     if (records.length !== version) throw versionConflictError(runId, version, records.length);
+    // Copied before anything is kept: a letter that cannot be leaves nothing behind.
+    const letters = structuredClone(deadLetters ?? []);
     records.push({ seq: version, body: body.slice(), checksum });
     row.version = records.length;
     if (status !== undefined) {
@@ -74,7 +67,7 @@ export class MemoryStore implements Store {
       Object.assign(row, { status, updatedAt: now, head: { version: row.version, checksum } });
       if (isEnded(status)) Object.assign(row, { owner: null, leaseUntil: 0 });
     }
-    for (const letter of deadLetters ?? []) this.#letters.set(letter.id, structuredClone(letter));
+    for (const letter of letters) this.#letters.set(letter.id, letter);
   }
 
   async renew(owner: string, runIds: readonly string[], leaseMs: number): Promise<string[]> {
@@ -90,6 +83,7 @@ export class MemoryStore implements Store {
   }
 
   async release(runId: string, token: number): Promise<void> {
+    this.#check();
     const row = this.#runs.get(runId)?.row;
     if (row?.token === token) Object.assign(row, { owner: null, leaseUntil: 0 });
   }
@@ -106,8 +100,10 @@ export class MemoryStore implements Store {
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {
+    this.#check();
     const kept = this.#runs.get(runId);
-    if (kept === undefined || kept.row.token !== token) throw new LeaseLostError(runId, token);
+    if (kept === undefined || kept.row.token !== token || kept.row.owner === null)
+      throw new LeaseLostError(runId, token);
     kept.setAside.push(...kept.records.splice(seq));
     kept.row.version = kept.records.length;
   }

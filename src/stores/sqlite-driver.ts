@@ -9,7 +9,7 @@ export interface SqliteDriver {
 }
 
 export interface SqliteStatement {
-  run(...values: SqliteValue[]): { changes: number | bigint };
+  run(...values: SqliteValue[]): { changes: number | bigint; lastInsertRowid: number | bigint };
   get(...values: SqliteValue[]): unknown;
   all(...values: SqliteValue[]): unknown[];
 }
@@ -55,9 +55,11 @@ const CODES: Record<number, string> = {
 
 /** What went wrong with a store file, in words that say what to do, from whichever binding it came. */
 export function sqliteError(path: string, doing: string, error: unknown): StoreUnavailableError | StoreCorruptError {
-  const { code, errcode, rawCode } = error as { code?: unknown; errcode?: unknown; rawCode?: unknown };
-  const number = typeof errcode === "number" ? errcode : rawCode;
-  const name = typeof number === "number" ? CODES[number & 0xff] : /^SQLITE_([A-Z]+)/.exec(String(code))?.[1];
+  const { code, errcode, rawCode, message } = error as { [key: string]: unknown };
+  // libsql tells why a file cannot be opened at the end of a message only.
+  const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(String(message))?.[1];
+  const number = [errcode, rawCode, opening && Number(opening)].find((value) => typeof value === "number");
+  const name = number === undefined ? /^SQLITE_([A-Z]+)/.exec(String(code))?.[1] : CODES[number & 0xff];
   const cannot = `Holdfast cannot ${doing} the store ${path}: `;
   switch (name) {
     case "NOTADB":
@@ -92,6 +94,6 @@ export function sqliteError(path: string, doing: string, error: unknown): StoreU
         error,
       );
     default:
-      return new StoreUnavailableError(`${cannot}${(error as { message?: unknown }).message ?? String(error)}`, error);
+      return new StoreUnavailableError(`${cannot}${message ?? String(error)}`, error);
   }
 }

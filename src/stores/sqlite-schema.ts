@@ -72,17 +72,22 @@ export interface StoredRun {
   version: number;
 }
 
+/** How many rows the statement `appendMany` stores. */
+export const APPENDED_AT_ONCE = 16;
+
 const STATEMENTS = {
-  createRun: `INSERT OR IGNORE INTO holdfast_runs (id, workflow, status, token, lease_until, created_at, updated_at, head_version, head_checksum)
-    VALUES (?, ?, 'running', 0, 0, ?, ?, 0, 0)`,
+  begin: "BEGIN IMMEDIATE",
+  commit: "COMMIT",
+  createRun: `INSERT OR IGNORE INTO holdfast_runs
+    (id, workflow, status, token, owner, lease_until, created_at, updated_at, head_version, head_checksum)
+    VALUES (?, ?, 'running', 1, ?, ?, ?, ?, 0, 0)`,
   runById: `SELECT ${RUN_COLUMNS} FROM holdfast_runs WHERE id = ?`,
-  tokenOf: "SELECT token FROM holdfast_runs WHERE num = ?",
   takeLease: "UPDATE holdfast_runs SET token = ?, owner = ?, lease_until = ? WHERE num = ?",
-  renew: "UPDATE holdfast_runs SET lease_until = ? WHERE num = ? AND owner = ?",
-  release: "UPDATE holdfast_runs SET owner = NULL, lease_until = 0 WHERE num = ? AND token = ?",
-  append: `INSERT INTO holdfast_records (run, seq, checksum, body)
-    SELECT num, ?, ?, ? FROM holdfast_runs WHERE num = ? AND token = ? AND owner IS NOT NULL
-    AND ? = (SELECT COALESCE(MAX(seq) + 1, 0) FROM holdfast_records WHERE run = num)`,
+  renew: "UPDATE holdfast_runs SET lease_until = ? WHERE id = ? AND owner = ?",
+  release: "UPDATE holdfast_runs SET owner = NULL, lease_until = 0 WHERE id = ? AND token = ?",
+  dataVersion: "PRAGMA data_version",
+  append: "INSERT INTO holdfast_records (run, seq, checksum, body) VALUES (?, ?, ?, ?)",
+  appendMany: `INSERT INTO holdfast_records (run, seq, checksum, body) VALUES ${Array(APPENDED_AT_ONCE).fill("(?, ?, ?, ?)").join(", ")}`,
   setStatus: `UPDATE holdfast_runs SET status = ?, updated_at = ?, head_version = ?, head_checksum = ?,
     owner = CASE WHEN ? THEN NULL ELSE owner END, lease_until = CASE WHEN ? THEN 0 ELSE lease_until END WHERE num = ?`,
   records: `SELECT seq, checksum, body FROM holdfast_records WHERE run = (SELECT num FROM holdfast_runs WHERE id = ?) ORDER BY seq`,
@@ -130,4 +135,17 @@ function schemaVersion(db: SqliteDriver): number {
 export function prepareStatements(db: SqliteDriver): SqliteStatements {
   const prepared = Object.entries(STATEMENTS).map(([name, sql]) => [name, db.prepare(sql)]);
   return Object.fromEntries(prepared) as SqliteStatements;
+}
+
+/**
+ * An id as it stands in the tables: what SQLite or a binding would change is escaped as in JSON. libsql reads a text
+ * only up to a NUL, and UTF-8 has no half surrogates; all ids must stay different (C0.7).
+ */
+export function idText(id: string): string {
+  return JSON.stringify(id).slice(1, -1);
+}
+
+/** The id that a text in the tables stands for. */
+export function idOf(text: string): string {
+  return JSON.parse(`"${text}"`) as string;
 }

@@ -1,27 +1,31 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { type Clock, systemClock } from "../core/clock.ts";
-import {
-  HoldfastError,
-  LeaseLostError,
-  runHeldError,
-  StoreUnavailableError,
-  versionConflictError,
-} from "../core/errors.ts";
+import { HoldfastError, LeaseLostError, runHeldError, StoreUnavailableError } from "../core/errors.ts";
 import { checkOptions, durationMs, type Rules, anything } from "../core/options.ts";
 import type { StoredRecord } from "../core/record.ts";
 import {
   type Append,
   type Claim,
+  type ClaimedRun,
   type DeadLetter,
   type DeadLetterFilter,
   isEnded,
+  newRun,
   type RunFilter,
   type RunRow,
   type Store,
 } from "../core/store.ts";
+import { Appends, type KnownRuns } from "./sqlite-appends.ts";
 import { openDriver, type SqliteDriver, sqliteError } from "./sqlite-driver.ts";
-import { createSchema, prepareStatements, type SqliteStatements, type StoredRun } from "./sqlite-schema.ts";
+import {
+  createSchema,
+  idOf,
+  idText,
+  prepareStatements,
+  type SqliteStatements,
+  type StoredRun,
+} from "./sqlite-schema.ts";
 
 export interface SqliteStoreOptions {
   /** How long to wait for another process to finish its write, which blocks this one. @default 2000 */
@@ -31,9 +35,9 @@ export interface SqliteStoreOptions {
 
 const RULES: Rules<SqliteStoreOptions> = { busyTimeoutMs: durationMs, clock: anything };
 
-/** A write that waits for the next transaction. */
+/** A write that waits for the next transaction. Those that come together share one. */
 interface Pending {
-  write: () => unknown;
+  write: (appends: Appends) => unknown;
   resolve: (value: never) => void;
   reject: (error: unknown) => void;
 }
@@ -48,8 +52,8 @@ interface Connection {
  * to the disk before any of them resolves (`synchronous=FULL`, set explicitly and read back: some bindings mean
  * NORMAL, which loses acknowledged commits at power loss). Several processes may share the file.
  *
- * Throws `StoreUnavailableError` for a file that cannot be opened, is read-only or locked, and `StoreCorruptError`
- * for one that is no SQLite database. A commit that failed is never tried again on the same connection: what a failed
+ * Throws `StoreUnavailableError` for a file that cannot be opened, and `StoreCorruptError` for one that is no SQLite
+ * database. A file that is read-only or locked can be read; it is the first write that rejects. A commit that failed is never tried again on the same connection: what a failed
  * sync has left behind is unknown, so the next write opens the file anew (Rebello et al., "Can Applications Recover
  * from fsync Failures?", 2020).
  */
@@ -61,8 +65,7 @@ export class SqliteStore implements Store {
   #connection: Connection | null;
   #pending: Pending[] = [];
   #closed = false;
-  /** Row numbers of runs that were claimed here. */
-  readonly #numbers = new Map<string, number>();
+  readonly #known: KnownRuns = { dataVersion: -1, runs: new Map() };
 
   constructor(path: string, options: SqliteStoreOptions = {}) {
     const { busyTimeoutMs = 2000, clock = systemClock } = checkOptions("SqliteStore", options, RULES);
@@ -74,89 +77,84 @@ export class SqliteStore implements Store {
     this.#connection = this.#open();
   }
 
-  claim(claim: Claim): Promise<RunRow> {
-    return this.#write((): RunRow => {
+  claim(claim: Claim): Promise<ClaimedRun> {
+    return this.#write((appends): ClaimedRun => {
+      appends.store();
       const { runId, workflowId, owner, leaseMs, isDead, reopen } = claim;
       const { statements } = this.#connected();
       const now = this.#clock.wallNow();
-      statements.createRun.run(runId, workflowId, now, now);
-      const row = rowOf(statements.runById.get(runId) as StoredRun);
-      this.#numbers.set(runId, row.num);
-      if (isEnded(row.status) && !reopen) return row;
+      const leaseUntil = now + leaseMs;
+      const made = statements.createRun.run(idText(runId), idText(workflowId), owner, leaseUntil, now, now);
+      if (Number(made.changes) === 1) {
+        this.#known.runs.set(runId, { num: Number(made.lastInsertRowid), token: 1, version: 0 });
+        return { ...newRun(runId, workflowId, now), token: 1, owner, leaseUntil, formerOwner: null };
+      }
+      const stored = statements.runById.get(idText(runId)) as StoredRun;
+      const row = rowOf(stored);
+      const formerOwner = row.owner;
+      if (isEnded(row.status) && !reopen) return { ...row, formerOwner };
       if (row.owner !== null && row.owner !== owner && row.leaseUntil > now && !isDead(row.owner)) {
         throw runHeldError(runId, row.owner, row.leaseUntil - now);
       }
-      const lease = { token: row.token + 1, owner, leaseUntil: now + leaseMs };
-      statements.takeLease.run(lease.token, owner, lease.leaseUntil, row.num);
-      return { ...row, ...lease };
+      const token = row.token + 1;
+      statements.takeLease.run(token, owner, leaseUntil, stored.num);
+      this.#known.runs.delete(runId);
+      return { ...row, token, owner, leaseUntil, formerOwner };
     });
   }
 
   append(append: Append): Promise<void> {
-    return this.#write((): void => {
-      const { runId, token, version, body, checksum, status, deadLetters } = append;
-      const { statements } = this.#connected();
-      const num = this.#numberOf(runId, token);
-      // The fence and the version are part of the statement that stores: there is no moment between check and write.
-      const { changes } = statements.append.run(version, checksum, body, num, token, version);
-      if (Number(changes) !== 1) throw this.#refusal(runId, token, version);
-      if (status !== undefined) {
-        const ends = isEnded(status) ? 1 : 0;
-        statements.setStatus.run(status, this.#clock.wallNow(), version + 1, checksum, ends, ends, num);
-      }
-      for (const letter of deadLetters ?? []) {
-        const { id, workflowId, nodeId, status: state, timestamp } = letter;
-        statements.putDeadLetter.run(id, num, workflowId, nodeId, state, timestamp, JSON.stringify(letter));
-      }
-    });
+    return this.#write((appends) => appends.add(append));
   }
 
   renew(owner: string, runIds: readonly string[], leaseMs: number): Promise<string[]> {
     return this.#write((): string[] => {
       const until = this.#clock.wallNow() + leaseMs;
-      const { statements } = this.#connected();
-      return runIds.filter(
-        (runId) => Number(statements.renew.run(until, this.#numberOf(runId, 0), owner).changes) === 0,
-      );
+      const { renew } = this.#connected().statements;
+      return runIds.filter((runId) => Number(renew.run(until, idText(runId), owner).changes) === 0);
     });
   }
 
   release(runId: string, token: number): Promise<void> {
-    return this.#write((): void => void this.#connected().statements.release.run(this.#numberOf(runId, token), token));
+    return this.#write((): void => {
+      this.#known.runs.delete(runId);
+      this.#connected().statements.release.run(idText(runId), token);
+    });
   }
 
   setAside(runId: string, token: number, seq: number): Promise<void> {
-    return this.#write((): void => {
+    return this.#write((appends): void => {
+      appends.store();
+      this.#known.runs.delete(runId);
       const { statements } = this.#connected();
-      const num = this.#numberOf(runId, token);
-      if (Number((statements.tokenOf.get(num) as { token: number }).token) !== token)
-        throw new LeaseLostError(runId, token);
-      statements.copyAside.run(this.#clock.wallNow(), num, seq);
-      statements.deleteFrom.run(num, seq);
+      const row = statements.runById.get(idText(runId)) as StoredRun | undefined;
+      if (row === undefined || row.token !== token || row.owner === null) throw new LeaseLostError(runId, token);
+      statements.copyAside.run(this.#clock.wallNow(), row.num, seq);
+      statements.deleteFrom.run(row.num, seq);
     });
   }
 
   async get(runId: string): Promise<RunRow | undefined> {
     return this.#read(({ statements }) => {
-      const row = statements.runById.get(runId) as StoredRun | undefined;
+      const row = statements.runById.get(idText(runId)) as StoredRun | undefined;
       return row === undefined ? undefined : rowOf(row);
     });
   }
 
   async read(runId: string): Promise<StoredRecord[]> {
-    return this.#read(({ statements }) => statements.records.all(runId) as StoredRecord[]);
+    const records = this.#read(({ statements }) => statements.records.all(idText(runId))) as StoredRecord[];
+    // libsql gives the bytes of a blob as a bare ArrayBuffer, node:sqlite as a Uint8Array.
+    return records.map(({ seq, body, checksum }) => ({ seq, body: new Uint8Array(body), checksum }));
   }
 
   async list({ workflowId, status, limit = 100 }: RunFilter = {}): Promise<RunRow[]> {
-    const rows = this.#read(({ statements }) =>
-      statements.runs.all(workflowId ?? null, workflowId ?? null, status ?? null, status ?? null, limit),
-    );
+    const rows = this.#read(({ statements }) => statements.runs.all(...filters(workflowId, status), sqlLimit(limit)));
     return (rows as StoredRun[]).map(rowOf);
   }
 
   async deadLetters({ workflowId, nodeId, runId, status, limit = 100 }: DeadLetterFilter = {}): Promise<DeadLetter[]> {
-    const filter = [workflowId, nodeId, runId, status].flatMap((value) => [value ?? null, value ?? null]);
-    const rows = this.#read(({ statements }) => statements.deadLetters.all(...filter, limit)) as { body: string }[];
+    const values = [...filters(workflowId, nodeId, runId, status), sqlLimit(limit)];
+    const rows = this.#read(({ statements }) => statements.deadLetters.all(...values)) as { body: string }[];
     return rows.map(({ body }) => JSON.parse(body) as DeadLetter);
   }
 
@@ -173,7 +171,8 @@ export class SqliteStore implements Store {
     this.#connection = null;
     if (connection === null) return;
     try {
-      // Leaves one file behind where nobody else has it open; where somebody does, they will do it.
+      // Leaves everything in the one file where nobody else has it open; where somebody does, they will do it. With
+      // libsql, empty files beside it stay until the statements are collected: they cannot be closed by hand.
       connection.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     } catch {
       // The log holds everything that was acknowledged; it is only not tidied up.
@@ -181,7 +180,7 @@ export class SqliteStore implements Store {
     connection.db.close();
   }
 
-  #write<T>(write: () => T): Promise<T> {
+  #write<T>(write: (appends: Appends) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(this.#closedError());
       if (this.#pending.length === 0) this.#clock.afterTurn(() => this.#flush());
@@ -196,18 +195,20 @@ export class SqliteStore implements Store {
     if (batch.length === 0) return;
     const settle: (() => void)[] = [];
     try {
-      const { db } = this.#connected();
-      db.exec("BEGIN IMMEDIATE");
+      const { statements } = this.#connected();
+      statements.begin.run();
+      const appends = new Appends(statements, this.#known, this.#clock.wallNow());
       for (const { write, resolve, reject } of batch) {
         try {
-          const value = write();
+          const value = write(appends);
           settle.push(() => resolve(value as never));
         } catch (error) {
           if (!(error instanceof HoldfastError)) throw error;
           settle.push(() => reject(error));
         }
       }
-      db.exec("COMMIT");
+      appends.store();
+      statements.commit.run();
     } catch (error) {
       this.#disconnect();
       const typed = error instanceof HoldfastError ? error : sqliteError(this.location, "write to", error);
@@ -227,21 +228,6 @@ export class SqliteStore implements Store {
     }
   }
 
-  #numberOf(runId: string, token: number): number {
-    const known = this.#numbers.get(runId);
-    if (known !== undefined) return known;
-    const row = this.#connected().statements.runById.get(runId) as StoredRun | undefined;
-    if (row === undefined) throw new LeaseLostError(runId, token);
-    this.#numbers.set(runId, row.num);
-    return row.num;
-  }
-
-  #refusal(runId: string, token: number, version: number): HoldfastError {
-    const row = this.#connected().statements.runById.get(runId) as StoredRun | undefined;
-    if (row === undefined || row.token !== token || row.owner === null) return new LeaseLostError(runId, token);
-    return versionConflictError(runId, version, row.version);
-  }
-
   #connected(): Connection {
     return (this.#connection ??= this.#open());
   }
@@ -249,6 +235,8 @@ export class SqliteStore implements Store {
   #disconnect(): void {
     const connection = this.#connection;
     this.#connection = null;
+    // A run that was rolled back leaves its number to the next one, and versions that were counted are not stored.
+    this.#known.runs.clear();
     try {
       connection?.db.exec("ROLLBACK");
     } catch {
@@ -264,7 +252,7 @@ export class SqliteStore implements Store {
   #open(): Connection {
     let db: SqliteDriver | undefined;
     try {
-      const isNew = createFile(this.location);
+      const newNames = createFile(this.location);
       db = openDriver(this.location);
       db.exec(`PRAGMA busy_timeout=${Math.ceil(this.#busyTimeoutMs)}`);
       db.exec("PRAGMA journal_mode=WAL");
@@ -272,9 +260,8 @@ export class SqliteStore implements Store {
       const { synchronous } = db.prepare("PRAGMA synchronous").get() as { synchronous: number };
       if (synchronous !== 2)
         throw new Error(`PRAGMA synchronous is ${synchronous}, not 2 (FULL), although it was set.`);
-      // A crash right after a file was created may take its name with it, and what was acknowledged into it.
       createSchema(db);
-      if (isNew) syncFolder(dirname(this.location));
+      newNames.forEach(syncFolder);
       return { db, statements: prepareStatements(db) };
     } catch (error) {
       db?.close();
@@ -287,21 +274,52 @@ export class SqliteStore implements Store {
   }
 }
 
-function rowOf(row: StoredRun): RunRow & { num: number } {
-  const { headVersion, headChecksum, ...rest } = row;
-  return { ...rest, head: { version: headVersion, checksum: headChecksum } };
+// Field by field, since libsql adds fields of its own to what it gives.
+function rowOf(row: StoredRun): RunRow {
+  const { status, token, owner, leaseUntil, createdAt, updatedAt, version, headVersion, headChecksum } = row;
+  return {
+    runId: idOf(row.runId),
+    workflowId: idOf(row.workflowId),
+    status,
+    token,
+    owner,
+    leaseUntil,
+    createdAt,
+    updatedAt,
+    version,
+    head: { version: headVersion, checksum: headChecksum },
+  };
 }
 
-/** Makes the file where there is none, readable by its owner only; SQLite gives its log files the same mode. */
-function createFile(path: string): boolean {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+// The statements ask twice for each value: whether there is one, and whether it is the same.
+function filters(...values: (string | undefined)[]): (string | null)[] {
+  return values.map((value) => (value === undefined ? null : idText(value))).flatMap((value) => [value, value]);
+}
+
+// SQLite takes whole numbers only; a negative one means all.
+function sqlLimit(limit: number): number {
+  return limit === Infinity ? -1 : limit;
+}
+
+/**
+ * Makes the file where there is none, readable by its owner only; SQLite gives its log files the same mode. Gives the
+ * folders that have got a new name in them: a crash right after may take it away again, with what was acknowledged
+ * into the file, until the folder is synced.
+ */
+function createFile(path: string): string[] {
+  const folder = dirname(path);
+  const outermost = mkdirSync(folder, { recursive: true, mode: 0o700 });
   try {
     closeSync(openSync(path, "wx", 0o600));
-    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return [];
     throw error;
   }
+  const folders = [folder];
+  for (let made = folder; outermost !== undefined && folders[0] !== dirname(outermost); made = dirname(made)) {
+    folders.unshift(dirname(made));
+  }
+  return folders;
 }
 
 function syncFolder(path: string): void {

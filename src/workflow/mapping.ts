@@ -40,7 +40,8 @@ function set(target: Record<string, unknown>, key: string, value: unknown): void
 }
 
 function describe(output: unknown): string {
-  if (typeof output !== "object" || output === null) return `is ${output === null ? "null" : `a ${typeof output}`}`;
+  if (output === null || output === undefined) return `is ${String(output)}`;
+  if (typeof output !== "object") return `is a ${typeof output}`;
   const fields = Object.keys(output);
   return fields.length === 0
     ? "has no fields"

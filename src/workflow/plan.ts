@@ -1,10 +1,10 @@
-import { crc32c, utf8Bytes } from "../core/bytes.ts";
 import { WorkflowDefinitionError } from "../core/errors.ts";
 import { anId, show } from "../core/options.ts";
 import type { EdgeDefinition, NodeDefinition, WorkflowDefinition } from "./definition.ts";
+import { fingerprintOf, outlineOf } from "./fingerprint.ts";
 
 /** A node in its place in the graph. */
-export interface PlannedNode {
+interface PlannedNode {
   readonly definition: NodeDefinition;
   readonly inbound: readonly EdgeDefinition[];
   readonly successors: readonly string[];
@@ -37,18 +37,18 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
 
   const backups = backupChains(definition);
   const targets = new Set(definition.edges.map((edge) => edge.to));
-  const isStandby = (id: string): boolean =>
-    !targets.has(id) && definition.fallbacks.some((fallback) => fallback.backup === id);
+  const inbound = grouped(definition.edges, (edge) => edge.to);
+  const outbound = grouped(definition.edges, (edge) => edge.from);
   const nodes = new Map<string, PlannedNode>();
   for (const node of definition.nodes) {
     nodes.set(node.id, {
       definition: node,
-      inbound: definition.edges.filter((edge) => edge.to === node.id),
-      successors: definition.edges.filter((edge) => edge.from === node.id).map((edge) => edge.to),
+      inbound: inbound.get(node.id) ?? [],
+      successors: (outbound.get(node.id) ?? []).map((edge) => edge.to),
       backups: backups(node.id),
     });
   }
-  const inGraph = definition.nodes.map((node) => node.id).filter((id) => !isStandby(id));
+  const inGraph = definition.nodes.map((node) => node.id).filter((id) => !isStandby(definition, id));
   const starts = inGraph.filter((id) => !targets.has(id));
   const ends = inGraph.filter((id) => nodes.get(id)!.successors.length === 0);
   const cycle = findCycle(inGraph, (id) => nodes.get(id)!.successors);
@@ -64,8 +64,13 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
     starts,
     ends,
     outline,
-    fingerprint: crc32c(utf8Bytes(outline)).toString(16).padStart(8, "0"),
+    fingerprint: fingerprintOf(outline),
   };
+}
+
+/** Whether a node runs only when another one fails: nothing leads to it. */
+function isStandby({ edges, fallbacks }: WorkflowDefinition, id: string): boolean {
+  return fallbacks.some(({ backup }) => backup === id) && !edges.some(({ to }) => to === id);
 }
 
 function namingProblems({ nodes }: WorkflowDefinition): string[] {
@@ -86,6 +91,8 @@ function edgeProblems({ nodes, edges }: WorkflowDefinition): string[] {
   const ids = new Set(nodes.map((node) => node.id));
   const seen = new Set<string>();
   const filled = new Map<string, string>();
+  const sources = new Map<string, Set<string>>();
+  for (const { from, to } of edges) sources.set(to, (sources.get(to) ?? new Set()).add(from));
   for (const { from, to, mapping } of edges) {
     for (const id of [from, to]) {
       if (!ids.has(id))
@@ -96,7 +103,9 @@ function edgeProblems({ nodes, edges }: WorkflowDefinition): string[] {
     if (seen.has(edge))
       problems.push(`${show(from)} and ${show(to)} are connected twice. Put both fields into one mapping.`);
     seen.add(edge);
-    for (const field of mapping === undefined ? [] : Object.values(mapping)) {
+    // Where edges meet, one without a mapping fills the field that is named after its node.
+    const whole = sources.get(to)!.size > 1 ? [from] : [];
+    for (const field of mapping === undefined ? whole : Object.values(mapping)) {
       const place = JSON.stringify([to, field]);
       const other = filled.get(place);
       if (other !== undefined) {
@@ -110,9 +119,16 @@ function edgeProblems({ nodes, edges }: WorkflowDefinition): string[] {
   return problems;
 }
 
-function fallbackProblems({ nodes, fallbacks }: WorkflowDefinition): string[] {
+function fallbackProblems(definition: WorkflowDefinition): string[] {
+  const { nodes, edges, fallbacks } = definition;
   const problems: string[] = [];
   const ids = new Set(nodes.map((node) => node.id));
+  for (const { from, to } of edges) {
+    if (!ids.has(from) || !isStandby(definition, from)) continue;
+    problems.push(
+      `connect(${show(from)}, ${show(to)}) leads from a node that only stands in for others: its output takes the place of theirs and goes where theirs goes. Leave the edge out.`,
+    );
+  }
   for (const { primary, backup } of fallbacks) {
     for (const id of [primary, backup]) {
       if (!ids.has(id))
@@ -121,11 +137,11 @@ function fallbackProblems({ nodes, fallbacks }: WorkflowDefinition): string[] {
         );
     }
   }
-  const cycle = findCycle([...ids], (id) =>
-    fallbacks
-      .filter((fallback) => fallback.primary === id && ids.has(fallback.backup))
-      .map((fallback) => fallback.backup),
+  const of = grouped(
+    fallbacks.filter(({ backup }) => ids.has(backup)),
+    ({ primary }) => primary,
   );
+  const cycle = findCycle([...ids], (id) => (of.get(id) ?? []).map(({ backup }) => backup));
   if (cycle !== undefined) {
     problems.push(`the fallbacks ${chain(cycle)} form a cycle: a node would end up standing in for itself.`);
   }
@@ -148,6 +164,17 @@ function known(ids: ReadonlySet<string>): string {
 
 function chain(cycle: readonly string[]): string {
   return [...cycle, cycle[0]!].map(show).join(" -> ");
+}
+
+/** Items by a key, each group in the order of the items. Looking through all edges for each node would be quadratic. */
+function grouped<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group === undefined) groups.set(keyOf(item), [item]);
+    else group.push(item);
+  }
+  return groups;
 }
 
 /** The nodes of one cycle, or undefined. Iterative, since a chain of nodes may be longer than the stack is deep. */
@@ -190,17 +217,4 @@ function backupChains({ fallbacks }: WorkflowDefinition): (id: string) => string
     visit(id);
     return [...order];
   };
-}
-
-// Policies are left out on purpose: another number of attempts does not change what a journal means.
-function outlineOf(definition: WorkflowDefinition): string {
-  return JSON.stringify({
-    workflow: definition.id,
-    version: definition.version,
-    nodes: definition.nodes.map((node) => node.id).sort(),
-    edges: definition.edges
-      .map((edge) => JSON.stringify([edge.from, edge.to, Object.entries(edge.mapping ?? {}).sort()]))
-      .sort(),
-    fallbacks: definition.fallbacks.map((fallback) => [fallback.primary, fallback.backup]),
-  });
 }

@@ -12,7 +12,7 @@ export interface InvocationId {
 }
 
 /** A value as the codec wrote it. Kept as text, so that nobody can change what is journaled. */
-export type Encoded = string;
+type Encoded = string;
 
 /**
  * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds. New kinds
@@ -20,7 +20,7 @@ export type Encoded = string;
  */
 export type RunEvent =
   | { kind: "run_started"; workflowId: string; outline: string; fingerprint: string; input: Encoded; at: number }
-  | { kind: "run_resumed"; at: number }
+  | { kind: "run_resumed"; crashed: boolean; at: number }
   | { kind: "invocation_started"; id: InvocationId; at: number }
   | { kind: "attempt_started"; id: InvocationId; attempts: number; at: number }
   | {
@@ -95,9 +95,21 @@ export function invocationKey({ node, iteration, backup }: InvocationId): string
   return backup === undefined ? key : `${key}>${escape(backup)}`;
 }
 
+/** The invocation id that a text form names. */
+export function invocationIdOf(key: string): InvocationId {
+  const [visit = "", backup] = key.split(">");
+  const [node = "", iteration] = visit.split("#");
+  const id = { node: unescape(node), iteration: Number(iteration) };
+  return backup === undefined ? id : { ...id, backup: unescape(backup) };
+}
+
 // Node ids are any text, so the three marks that have a meaning here are escaped in them.
 function escape(id: string): string {
   return /[%#>]/.test(id) ? id.replace(/[%#>]/g, (mark) => `%${mark.charCodeAt(0).toString(16)}`) : id;
+}
+
+function unescape(text: string): string {
+  return text.replace(/%(25|23|3e)/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
 }
 
 /**
@@ -117,8 +129,9 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       state.startedAt = event.at;
       return;
     case "run_resumed":
-      // Whatever was in flight died with its process; how often counts towards giving up on it (C6.3).
       expect(state.status === "running", event, state);
+      if (!event.crashed) return;
+      // Whatever was in flight died with its process; how often counts towards giving up on it (C6.3).
       for (const invocation of state.invocations.values()) if (invocation.status === "running") invocation.crashes++;
       return;
     case "invocation_started": {
@@ -171,11 +184,13 @@ export function applyEvent(state: RunState, event: RunEvent): void {
     case "run_completed":
       return end(state, "completed", event);
     case "run_failed":
+      end(state, "failed", event);
       state.failure = { node: event.node, error: event.error };
-      return end(state, "failed", event);
+      return;
     case "run_cancelled":
+      end(state, "cancelled", event);
       state.cancelReason = event.reason;
-      return end(state, "cancelled", event);
+      return;
   }
   // The types say that this is never reached; a journal of a newer version may say otherwise.
   throw new StoreCorruptError(

@@ -1,7 +1,7 @@
 /** What the compiler knows of a workflow: names, inputs and outputs of its nodes, and which of them are connected. */
 
 /** The input and output of a node. */
-export interface NodeSignature {
+interface NodeSignature {
   input: unknown;
   output: unknown;
 }
@@ -32,7 +32,7 @@ type FieldsFor<In, Value> =
       : { [Field in keyof In & string]-?: [Value] extends [In[Field]] ? Field : never }[keyof In & string];
 
 /** Which field of the output becomes which field of the input. */
-export type Mapping<Out, In> =
+type Mapping<Out, In> =
   Silent<Out> extends true
     ? Readonly<Record<string, FieldsFor<In, never>>>
     : [Out] extends [object]

@@ -1,0 +1,118 @@
+import { describe, expect, it } from "vitest";
+import type { StoredRecord } from "../core/record.ts";
+import type { Append, Claim, ClaimedRun, DeadLetter, DeadLetterFilter, Store } from "../core/store.ts";
+import { storeContract, type StorePlace } from "../testing/store-contract.ts";
+import { MemoryStore } from "./memory.ts";
+
+describe("MemoryStore keeps the contract of stores", () => {
+  for (const { title, run } of storeContract(placeOf(MemoryStore))) it(title, run);
+});
+
+it("a store in memory says that nothing survives the process (C6.5)", () => {
+  expect(new MemoryStore().durability).toBe("memory");
+  expect(new MemoryStore().location).toBe("memory");
+});
+
+// Each store below has one fault. The contract is worth something only if it finds it, and finds it where it lies.
+describe("the contract of stores finds", () => {
+  it("a store that does not look at the version (C6.1)", async () => {
+    class IgnoresVersion extends MemoryStore {
+      override async append(append: Append): Promise<void> {
+        const row = await this.get(append.runId);
+        return super.append({ ...append, version: row?.version ?? append.version });
+      }
+    }
+    expect(await failures(IgnoresVersion)).toContainEqual(expect.stringContaining("another version"));
+  });
+
+  it("a store that does not look at the token (C6.4)", async () => {
+    class IgnoresToken extends MemoryStore {
+      override async append(append: Append): Promise<void> {
+        const row = await this.get(append.runId);
+        return super.append({ ...append, token: row?.token ?? append.token });
+      }
+    }
+    expect(await failures(IgnoresToken)).toContainEqual(expect.stringContaining("token of a former holder"));
+  });
+
+  it("a store that stores what it refuses (C6.4)", async () => {
+    class StoresRefused extends MemoryStore {
+      override async append(append: Append): Promise<void> {
+        const row = await this.get(append.runId);
+        if (row?.token === append.token) return super.append(append);
+        await super.append({ ...append, token: row?.token ?? 0 }).catch(() => {});
+        return super.append(append);
+      }
+    }
+    expect(await failures(StoresRefused)).toContainEqual(expect.stringContaining("token of a former holder"));
+  });
+
+  it("a store that forgets the last append (C6.1)", async () => {
+    class ForgetsLastAppend extends MemoryStore {
+      override async read(runId: string): Promise<StoredRecord[]> {
+        return (await super.read(runId)).slice(0, -1);
+      }
+    }
+    expect(await failures(ForgetsLastAppend)).toContainEqual(expect.stringContaining("come back in order"));
+  });
+
+  it("a store that leases a run twice (C6.4)", async () => {
+    class LeasesTwice extends MemoryStore {
+      override claim(claim: Claim): Promise<ClaimedRun> {
+        return super.claim({ ...claim, isDead: () => true });
+      }
+    }
+    expect(await failures(LeasesTwice)).toContainEqual(expect.stringContaining("of two claims at the same time"));
+  });
+
+  it("a store whose leases never run out (C6.4)", async () => {
+    class LeasesForEver extends MemoryStore {
+      override claim(claim: Claim): Promise<ClaimedRun> {
+        return super.claim({ ...claim, leaseMs: 1e12 });
+      }
+    }
+    expect(await failures(LeasesForEver)).toContainEqual(expect.stringContaining("has run out is taken over"));
+  });
+
+  it("a store that writes dead letters in a transaction of their own (C7.1)", async () => {
+    class KeepsRefusedLetters extends MemoryStore {
+      readonly #refused: DeadLetter[] = [];
+      override async append(append: Append): Promise<void> {
+        await super.append(append).catch((error: unknown) => {
+          this.#refused.push(...(append.deadLetters ?? []));
+          throw error;
+        });
+      }
+      override async deadLetters(filter?: DeadLetterFilter): Promise<DeadLetter[]> {
+        return [...this.#refused, ...(await super.deadLetters(filter))];
+      }
+    }
+    expect(await failures(KeepsRefusedLetters)).toContainEqual(expect.stringContaining("another version"));
+  });
+
+  it("a store to which A and a are one id (C0.7)", async () => {
+    class FoldsCase extends MemoryStore {
+      override claim(claim: Claim): Promise<ClaimedRun> {
+        return super.claim({ ...claim, runId: claim.runId.toLowerCase() });
+      }
+    }
+    expect(await failures(FoldsCase)).toEqual([expect.stringContaining("any text is an id")]);
+  });
+});
+
+/** The titles of the cases that a store fails. */
+async function failures(Kind: StoreClass): Promise<string[]> {
+  const failed: string[] = [];
+  for (const { title, run } of storeContract(placeOf(Kind))) await run().catch(() => failed.push(title));
+  return failed;
+}
+
+type StoreClass = new (options: ConstructorParameters<typeof MemoryStore>[0]) => Store;
+
+/** One store is the place: another handle on memory is the same object. */
+function placeOf(Kind: StoreClass): () => StorePlace {
+  return () => {
+    let store: Store | undefined;
+    return { open: (clock) => (store ??= new Kind({ clock })) };
+  };
+}

@@ -1,0 +1,37 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { ConfigError } from "../core/errors.ts";
+import { MemoryStore } from "./memory.ts";
+import { openStore } from "./open.ts";
+import { SqliteStore } from "./sqlite.ts";
+
+let folder: string;
+beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "holdfast-open-"))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+it("memory: is a store in memory (C10.5)", () => {
+  expect(openStore("memory:")).toBeInstanceOf(MemoryStore);
+});
+
+it("sqlite: and a bare path are a SQLite file (C10.5)", async () => {
+  for (const url of [`sqlite:${folder}/a.db`, `${folder}/b.db`]) {
+    const store = openStore(url);
+    expect(store).toBeInstanceOf(SqliteStore);
+    expect(store.location).toMatch(/[ab]\.db$/);
+    await store.close();
+  }
+});
+
+it("a URL that names no store is a ConfigError that says where it came from (C10.5)", () => {
+  for (const url of ["", "sqlite:", "memory:x", "postgres://h/db", "redis://h", "nonsense:x"]) {
+    expect(() => openStore(url, "RESILIENCE_STORE_URL")).toThrow(ConfigError);
+    expect(() => openStore(url, "RESILIENCE_STORE_URL")).toThrow(/^RESILIENCE_STORE_URL is .*Give memory: or sqlite:/);
+  }
+});
+
+it("the password of a URL does not get into the error (C10.5)", () => {
+  expect(() => openStore("postgres://anna:secret@host/db")).toThrow(/postgres:\/\/\*\*\*@host\/db/);
+  expect(() => openStore("postgres://anna:secret@host/db")).not.toThrow(/secret/);
+});

@@ -1,0 +1,41 @@
+import type { ContractCase } from "./contract-case.ts";
+import { CANCELLATION } from "./engine-cancellation-cases.ts";
+import { CLAIMS } from "./engine-claim-cases.ts";
+import { DAMAGE } from "./engine-damage-cases.ts";
+import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
+import { RECOVERY } from "./engine-recovery-cases.ts";
+import { REPORTS } from "./engine-report-cases.ts";
+import { VALUES } from "./engine-value-cases.ts";
+import { WALKS } from "./engine-walk-cases.ts";
+import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-world.ts";
+
+/**
+ * What every engine must do on every store, as cases for any test runner.
+ *
+ * @example
+ * ```ts no-run
+ * import { createEngine, type DynamicWorkflow, MemoryStore, Workflow } from "holdfast";
+ * import { engineContract, type Graph } from "holdfast/testing";
+ * import { it } from "vitest";
+ *
+ * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, ...options }: Graph): DynamicWorkflow {
+ *   const workflow: DynamicWorkflow = new Workflow({ id, ...options });
+ *   for (const [node, run] of Object.entries(nodes)) workflow.addNode(node, run, policies[node]);
+ *   for (const [from, to, mapping] of edges) workflow.connect(from, to, mapping);
+ *   for (const [primary, backup] of fallbacks) workflow.addFallback(primary, backup);
+ *   return workflow;
+ * }
+ *
+ * const cases = engineContract({
+ *   newStore: (clock) => new MemoryStore({ clock }),
+ *   newEngine: (store, runtime, limits, workflows) => createEngine({ store, runtime, workflows, ...limits }),
+ *   workflow: workflowOf,
+ * });
+ * for (const { title, run } of cases) it(title, run);
+ * ```
+ */
+export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
+  return [WALKS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap((cases: EngineCases) =>
+    Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
+  );
+}

@@ -1,0 +1,188 @@
+import type { Clock } from "../core/clock.ts";
+import type { EventType, HoldfastEvent } from "../core/events.ts";
+import type { NodeContext, NodeFunction } from "../core/node.ts";
+import type { Runtime } from "../core/runtime.ts";
+import type { DeadLetter, DeadLetterFilter, RunRow, Store } from "../core/store.ts";
+import { observed } from "./contract-case.ts";
+import { CallLog } from "./call-log.ts";
+import { type FakeRuntime, fakeRuntime, record } from "./fake-clock.ts";
+import { FaultyStore } from "./faulty-store.ts";
+
+/** A workflow as a case describes it, for the engine's own kind of workflow to be made of. */
+export interface Graph {
+  id?: string;
+  version?: string;
+  concurrency?: number;
+  nodes: Readonly<Record<string, NodeFunction<never>>>;
+  edges?: readonly (readonly [from: string, to: string, mapping?: Readonly<Record<string, string>>])[];
+  fallbacks?: readonly (readonly [primary: string, backup: string])[];
+  policies?: Readonly<Record<string, { retry?: object; circuitBreaker?: object; timeout?: object }>>;
+}
+
+/** The result of a run as the cases look at it. */
+export interface RunOutcome {
+  runId: string;
+  status: "completed" | "failed" | "cancelled";
+  success: boolean;
+  output: unknown;
+  error?: Error;
+  degraded: boolean;
+  agentSteps: readonly { nodeId: string; invocationId: string; attempts: number; servedBy: string; error?: Error }[];
+  nodeFailures: ReadonlyMap<string, number>;
+  deadLetters: readonly DeadLetter[];
+  startedAt: number;
+  endedAt: number;
+  resumed: boolean;
+}
+
+/** What the cases need of an engine. */
+export interface EngineUnderTest<W> {
+  run(workflow: W, input: unknown, options?: { runId?: string; signal?: AbortSignal }): Promise<RunOutcome>;
+  get(runId: string): Promise<RunRow | undefined>;
+  readonly deadLetters: {
+    list(filter?: DeadLetterFilter): Promise<DeadLetter[]>;
+    get(id: string): Promise<DeadLetter | undefined>;
+    redrive(id: string): Promise<RunOutcome>;
+  };
+  close(): Promise<void>;
+}
+
+export interface EngineLimits {
+  concurrency?: number;
+  leaseMs?: number;
+  maxCrashes?: number;
+  maxRetries?: number;
+}
+
+/** An engine and what it needs, as somebody who tests it hands it in. */
+export interface EngineSubject<W> {
+  /** An empty store of the kind that the engine is to be tested on. */
+  newStore(clock: Clock): Store | Promise<Store>;
+  newEngine(store: Store, runtime: Runtime, limits: EngineLimits, workflows: readonly W[]): EngineUnderTest<W>;
+  workflow(graph: Graph): W;
+}
+
+/** How long leases last in the cases. */
+const LEASE_MS = 5000;
+
+/** One store, one clock, and the engines that a case starts on them, one after the other or side by side. */
+export class EngineWorld<W> {
+  readonly runtime: FakeRuntime;
+  readonly store: Store;
+  readonly events: HoldfastEvent[];
+  /** Calls of functions made by `node`, and ends of invocations that were announced. */
+  readonly log: CallLog = new CallLog();
+  readonly #subject: EngineSubject<W>;
+  readonly #engines: EngineUnderTest<W>[] = [];
+
+  private constructor(subject: EngineSubject<W>, runtime: FakeRuntime, store: Store) {
+    this.#subject = subject;
+    this.runtime = runtime;
+    this.store = store;
+    this.events = record(runtime.events);
+    runtime.events.on((event) => {
+      if (event.type === "node.completed" || event.type === "node.failed")
+        this.log.acknowledged(event.runId, event.invocationId);
+    });
+  }
+
+  /** Gives a case a world of its own, and ends what it has started in it. */
+  static async run<W>(subject: EngineSubject<W>, check: (world: EngineWorld<W>) => Promise<void>): Promise<void> {
+    const runtime = fakeRuntime();
+    const store = await subject.newStore(runtime.clock);
+    const world = new EngineWorld(subject, runtime, store);
+    try {
+      await check(world);
+    } finally {
+      for (const engine of world.#engines) await engine.close();
+      await store.close();
+    }
+  }
+
+  /** A world beside this one, for a case that needs many. */
+  async another<T>(check: (world: EngineWorld<W>) => Promise<T>): Promise<T> {
+    let result!: T;
+    await EngineWorld.run(this.#subject, async (world) => void (result = await check(world)));
+    return result;
+  }
+
+  /** A way of its own to the store, as each process has. */
+  handle(): FaultyStore {
+    return new FaultyStore(this.store);
+  }
+
+  engine(limits: EngineLimits & { store?: Store; workflows?: readonly W[] } = {}): EngineUnderTest<W> {
+    const { store = this.handle(), workflows = [], ...rest } = limits;
+    const engine = this.#subject.newEngine(store, this.runtime, { leaseMs: LEASE_MS, ...rest }, workflows);
+    this.#engines.push(engine);
+    // A case that fails half way leaves runs behind that nobody awaits.
+    const { run } = engine;
+    engine.run = (...args) => observed(run.apply(engine, args));
+    return engine;
+  }
+
+  workflow(graph: Graph): W {
+    return this.#subject.workflow(graph);
+  }
+
+  /** A node function whose calls are in the log. */
+  node<In, Out>(run: (input: In, context: NodeContext) => Out): NodeFunction<In, Out> {
+    return (input, context) => {
+      this.log.called(context.runId, context.invocationId);
+      return run(input, context) as Out;
+    };
+  }
+
+  /** Lets time pass until a promise has settled. */
+  async finish<T>(promise: Promise<T>): Promise<T> {
+    let isSettled = false;
+    const settled = (): void => void (isSettled = true);
+    promise.then(settled, settled);
+    for (let step = 0; !isSettled; step++) {
+      if (step === 2000) throw new Error("The promise has not settled within 2000 s of the test's clock.");
+      await this.runtime.clock.advance(step < 5 ? 0 : 1000);
+    }
+    return promise;
+  }
+
+  /** Lets time pass until nothing more happens at this instant. */
+  async settle(): Promise<void> {
+    for (let i = 0; i < 5; i++) await this.runtime.clock.advance(0);
+  }
+
+  /** Lets leases run out that nobody renews. */
+  leasesRunOut(): Promise<void> {
+    return this.runtime.clock.advance(LEASE_MS);
+  }
+
+  eventsOf<K extends EventType>(type: K): Extract<HoldfastEvent, { type: K }>[] {
+    return this.events.filter((event): event is Extract<HoldfastEvent, { type: K }> => event.type === type);
+  }
+}
+
+/** A promise that the test settles. */
+export interface Gate<T = void> {
+  promise: Promise<T>;
+  open: (value: T) => void;
+}
+
+export function gate<T = void>(): Gate<T> {
+  let open!: (value: T) => void;
+  const promise = new Promise<T>((resolve) => (open = resolve));
+  return { promise, open };
+}
+
+/** Cases by their titles. The kind of workflow is the engine's own affair. */
+export type EngineCases = Readonly<Record<string, (world: EngineWorld<unknown>) => Promise<void>>>;
+
+/** What nodes throw that are to fail. */
+export class Broken extends Error {
+  override readonly name = "Broken";
+}
+
+/** A node function that always fails. */
+export function fail(message: string): () => never {
+  return () => {
+    throw new Broken(message);
+  };
+}

@@ -1,0 +1,105 @@
+import { StoreUnavailableError } from "../core/errors.ts";
+import type { StoredRecord } from "../core/record.ts";
+import type {
+  Append,
+  Claim,
+  ClaimedRun,
+  DeadLetter,
+  DeadLetterFilter,
+  RunFilter,
+  RunRow,
+  Store,
+} from "../core/store.ts";
+
+/**
+ * A handle on another store that fails on order. Closing it leaves the store behind it open, so that one store can
+ * outlive the engines of a test, as a file outlives processes.
+ */
+export class FaultyStore implements Store {
+  readonly durability: Store["durability"];
+  readonly location: string;
+  /** While true every call is refused, as by a store that cannot be reached, or to a process that has died. */
+  down = false;
+  /** How many appends have been asked for. */
+  appends = 0;
+  /** Called for each append when it is asked for and when it is stored. May wait, throw, or set `down`. */
+  onAppend: (moment: "asked" | "stored", n: number, append: Append) => void | Promise<void> = () => {};
+  /** What is read, in place of what is stored. */
+  onRead: (runId: string, records: StoredRecord[]) => StoredRecord[] = (_, records) => records;
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.durability = store.durability;
+    this.location = store.location;
+  }
+
+  /** From append `n` on nothing more gets through: `asked` loses that append, `stored` only the answer to it. */
+  dieAt(n: number, moment: "asked" | "stored"): void {
+    this.onAppend = (now, count) => {
+      if (now === moment && count === n) this.down = true;
+    };
+  }
+
+  async append(append: Append): Promise<void> {
+    const n = ++this.appends;
+    await this.onAppend("asked", n, append);
+    this.#check();
+    await this.#store.append(append);
+    await this.onAppend("stored", n, append);
+    this.#check();
+  }
+
+  async claim(claim: Claim): Promise<ClaimedRun> {
+    this.#check();
+    return this.#store.claim(claim);
+  }
+
+  async renew(owner: string, runIds: readonly string[], leaseMs: number): Promise<string[]> {
+    this.#check();
+    return this.#store.renew(owner, runIds, leaseMs);
+  }
+
+  async release(runId: string, token: number): Promise<void> {
+    this.#check();
+    return this.#store.release(runId, token);
+  }
+
+  async get(runId: string): Promise<RunRow | undefined> {
+    this.#check();
+    return this.#store.get(runId);
+  }
+
+  async read(runId: string): Promise<StoredRecord[]> {
+    this.#check();
+    return this.onRead(runId, await this.#store.read(runId));
+  }
+
+  async setAside(runId: string, token: number, seq: number): Promise<void> {
+    this.#check();
+    return this.#store.setAside(runId, token, seq);
+  }
+
+  async list(filter?: RunFilter): Promise<RunRow[]> {
+    this.#check();
+    return this.#store.list(filter);
+  }
+
+  async deadLetters(filter?: DeadLetterFilter): Promise<DeadLetter[]> {
+    this.#check();
+    return this.#store.deadLetters(filter);
+  }
+
+  async deadLetter(id: string): Promise<DeadLetter | undefined> {
+    this.#check();
+    return this.#store.deadLetter(id);
+  }
+
+  async close(): Promise<void> {
+    this.down = true;
+  }
+
+  #check(): void {
+    if (this.down) throw new StoreUnavailableError(`The store ${this.location} cannot be reached: a test says so.`);
+  }
+}
