@@ -30,40 +30,15 @@ import {
   type CircuitBreakerOptions,
   type CircuitState,
 } from "./breaker-options.ts";
-import { createWindow, type FailureWindow } from "./failure-window.ts";
+import {
+  type BreakerState,
+  type CircuitBreakerState,
+  type CircuitBreakerStats,
+  openTimeMs,
+  shouldOpen,
+} from "./breaker-state.ts";
+import { createWindow, type FailureWindow, type WindowTotals } from "./failure-window.ts";
 import { type FallbackSource, type FallbackValue, serveFallback } from "./fallback.ts";
-
-/** The data of a state lives in its branch. Counters change in place; a transition replaces the object. */
-type State =
-  | { kind: "closed"; calls: number; failures: number }
-  | { kind: "open"; openedAt: number; until: number; failures: number; refusal: Promise<Failed> | null }
-  | { kind: "half_open"; openedAt: number; failures: number; successes: number; probes: Map<number, number> }
-  | { kind: "isolated"; refusal: Promise<Failed> | null }
-  | { kind: "disabled" };
-
-/** A snapshot of a breaker. Instants are wall-clock milliseconds, null where there is none. */
-export interface CircuitBreakerState {
-  name: string;
-  state: Lowercase<CircuitState>;
-  failureCount: number;
-  successCount: number;
-  failureThreshold: number;
-  successThreshold: number;
-  recoveryTimeoutMs: number;
-  openedAt: number | null;
-  nextAttemptAt: number | null;
-  lastStateChange: number;
-}
-
-export interface CircuitBreakerStats extends CircuitBreakerState {
-  totalCalls: number;
-  totalSuccesses: number;
-  totalFailures: number;
-  rejected: number;
-  /** Shares of the window where there is one, else of all calls. */
-  failureRate: number;
-  slowRate: number;
-}
 
 /**
  * Stops calling what keeps failing, and tries it again later with a few probes.
@@ -104,7 +79,7 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
   readonly #plain: boolean;
   /** Slow calls count, so each call reads the clock. */
   readonly #timed: boolean;
-  #state: State = { kind: "closed", calls: 0, failures: 0 };
+  #state: BreakerState = { kind: "closed", calls: 0, failures: 0 };
   /** Rises with each transition and each probe, so that no permit is ever given twice. */
   #generation = 0;
   #changedAt: number;
@@ -132,9 +107,13 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
   }
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | FallbackValue<S>> {
-    return this.#admit(callOperation, operation, callFrom(this.#runtime.clock, options)) as Promise<
-      T | FallbackValue<S>
-    >;
+    const call = callFrom(this.#runtime.clock, options);
+    // Nobody can have aborted a call without options, and a closed breaker admits all: the case that must be fast.
+    const settled =
+      options === undefined && this.#state.kind === "closed"
+        ? this.#run(this.#generation, callOperation, operation, call)
+        : this.#admit(callOperation, operation, call);
+    return settled as Promise<T | FallbackValue<S>>;
   }
 
   // Not async: while open, one promise that is already resolved serves every refusal.
@@ -338,38 +317,23 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
     if (state.kind !== "closed" || permit !== this.#generation) return;
     state.calls++;
     state.failures = failure ? state.failures + 1 : 0;
-    let now = 0;
+    let totals: WindowTotals | null = null;
     if (this.#window !== null) {
-      now = this.#runtime.clock.now();
+      const now = this.#runtime.clock.now();
       this.#window.record(failure, now - startedAt > this.#settings.slowCallMs, now);
+      totals = this.#window.totals(now);
     }
-    if (this.#shouldOpen(state, now)) this.#open(this.#failureCount());
-  }
-
-  #shouldOpen(state: { calls: number; failures: number }, now: number): boolean {
-    const { failureThreshold, volumeThreshold, window, slowCallRateThreshold } = this.#settings;
-    if (this.#window === null || window.kind === "consecutive") {
-      return state.failures >= failureThreshold && state.calls >= volumeThreshold;
-    }
-    const { calls, failures, slow } = this.#window.totals(now);
-    if (calls < (window.minimumCalls ?? volumeThreshold)) return false;
-    if (slow > 0 && slow / calls >= slowCallRateThreshold) return true;
-    if (window.failureRateThreshold === undefined) return failures >= failureThreshold;
-    return failures > 0 && failures / calls >= window.failureRateThreshold;
+    if (shouldOpen(this.#settings, state, totals)) this.#open(this.#failureCount());
   }
 
   #open(failures: number): void {
     const openedAt = this.#runtime.clock.now();
-    const { recoveryTimeoutMs, recoveryBackoff } = this.#settings;
-    const { backoffMultiplier = 1, maxRecoveryTimeoutMs = Infinity, jitterFactor = 0 } = recoveryBackoff;
-    const grown = Math.min(recoveryTimeoutMs * backoffMultiplier ** this.#reopened, maxRecoveryTimeoutMs);
-    const openMs = Math.min(grown * (1 + (this.#runtime.random() * 2 - 1) * jitterFactor), maxRecoveryTimeoutMs);
-    this.#reopened++;
-    this.#moveTo({ kind: "open", openedAt, until: openedAt + openMs, failures, refusal: null });
+    const until = openedAt + openTimeMs(this.#settings, this.#reopened++, this.#runtime.random);
+    this.#moveTo({ kind: "open", openedAt, until, failures, refusal: null });
   }
 
   /** The only place where the state changes. */
-  #moveTo(state: State): void {
+  #moveTo(state: BreakerState): void {
     const from = this.state;
     this.#state = state;
     this.#generation++;
@@ -381,20 +345,20 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
     callHook(this.#runtime.events, "onStateChange", this.#settings.onStateChange, { name: this.name, from, to });
   }
 
-  #failureCount(state: State = this.#state): number {
+  #failureCount(state: BreakerState = this.#state): number {
     if (state.kind === "closed")
       return this.#window === null ? state.failures : this.#window.totals(this.#runtime.clock.now()).failures;
     return "failures" in state ? state.failures : 0;
   }
 
   /** Isolated by hand there is no telling; half-open it is the wait for a probe that never settles. */
-  #retryAfterMs(state: State = this.#state): number | undefined {
+  #retryAfterMs(state: BreakerState = this.#state): number | undefined {
     if (state.kind === "open") return Math.max(0, state.until - this.#runtime.clock.recent());
     if (state.kind === "half_open") return Math.min(this.#settings.probeTimeoutMs, this.#settings.recoveryTimeoutMs);
     return undefined;
   }
 
-  #openError(state: State = this.#state): CircuitBreakerOpenError {
+  #openError(state: BreakerState = this.#state): CircuitBreakerOpenError {
     return new CircuitBreakerOpenError(this.name, this.#failureCount(state), this.#retryAfterMs(state));
   }
 
@@ -421,7 +385,7 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
 
   // The error and the wait are worked out when they are read: most callers only look at `ok` (C2.5). They tell of the
   // state that refused, which may have passed by then.
-  #newRefusal(state: State): Failed {
+  #newRefusal(state: BreakerState): Failed {
     const error = (): CircuitBreakerOpenError => this.#openError(state);
     const retryAfterMs = (): number | undefined => this.#retryAfterMs(state);
     return Object.freeze({

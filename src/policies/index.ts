@@ -17,7 +17,8 @@ export { type Random, seededRandom, systemRandom } from "../core/random.ts";
 export { onEvent, type Runtime, systemRuntime } from "../core/runtime.ts";
 export type { BackoffFunction, BackoffOptions, BackoffStrategy, Jitter } from "./backoff.ts";
 export type { CircuitBreakerOptions, CircuitState, RecoveryBackoff } from "./breaker-options.ts";
-export { CircuitBreaker, type CircuitBreakerState, type CircuitBreakerStats } from "./circuit-breaker.ts";
+export type { CircuitBreakerState, CircuitBreakerStats } from "./breaker-state.ts";
+export { CircuitBreaker } from "./circuit-breaker.ts";
 export { circuitBreaker, fallback, retryWithBackoff, timeout, type Wrapper } from "./decorate.ts";
 export type { WindowOptions } from "./failure-window.ts";
 export {
