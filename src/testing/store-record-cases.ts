@@ -1,0 +1,188 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { rejection } from "./contract-case.ts";
+import { appendOf, bytes, claimOf, everything, LEASE_MS, letterOf, type StoreCases } from "./store-bench.ts";
+
+/** Any ids: none is a path, a key that means something, or the same as another (C0.7). */
+const STRANGE_IDS = [
+  "__proto__",
+  "constructor",
+  "../x",
+  "a\0b",
+  "a",
+  "A",
+  "🪸",
+  "\ud83e",
+  "\ud83f",
+  "%_'\"\\u0041",
+  "\\",
+  " ",
+  "x".repeat(512),
+];
+
+/** What a journal keeps, and under which id. */
+export const RECORDS: StoreCases = {
+  "records come back in order, with their bytes and checksums (C6.1)": async ({ store }) => {
+    const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+    const bodies = [bytes("first"), new Uint8Array(0), all, new Uint8Array(1 << 20).fill(7)];
+    await store.claim(claimOf("r"));
+    for (const [i, body] of bodies.entries())
+      await store.append(appendOf("r", 1, i, { body, checksum: 2 ** 32 - 1 - i }));
+    const expected = bodies.map((body, seq) => ({ seq, body, checksum: 2 ** 32 - 1 - seq }));
+    const read = await store.read("r");
+    deepEqual(
+      read.map((record) => ({ ...record, body: Uint8Array.from(record.body) })),
+      expected,
+    );
+    ok(read.every(({ body }) => body instanceof Uint8Array));
+    equal((await store.get("r"))?.version, 4);
+    deepEqual(await store.read("no such run"), []);
+  },
+
+  "a write at another version than the journal has stores nothing (C6.1)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0));
+    const before = await everything(store, "r");
+    for (const version of [0, 2]) {
+      const wrong = appendOf("r", 1, version, { status: "completed", deadLetters: [letterOf("dl")] });
+      await rejection(store.append(wrong), "STORE_UNAVAILABLE");
+    }
+    deepEqual(await everything(store, "r"), before);
+    await store.append(appendOf("r", 1, 1));
+  },
+
+  "a status is stored with its record, as is the checksum that the journal then ends with (C6.7)": async ({
+    store,
+    clock,
+  }) => {
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0, { status: "running" }));
+    await clock.advance(10);
+    await store.append(appendOf("r", 1, 1));
+    deepEqual((await store.get("r"))?.head, { version: 1, checksum: 1 });
+    await store.append(appendOf("r", 1, 2, { status: "waiting", checksum: 4_000_000_000 }));
+    const row = await store.get("r");
+    deepEqual(row?.head, { version: 3, checksum: 4_000_000_000 });
+    deepEqual([row?.status, row?.updatedAt, row?.owner], ["waiting", clock.wallNow(), "one"]);
+  },
+
+  "damaged records are moved out of the journal, which goes on before them (C6.7)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    for (let i = 0; i < 4; i++) await store.append(appendOf("r", 1, i));
+    await store.setAside("r", 1, 2);
+    deepEqual(
+      (await store.read("r")).map(({ seq }) => seq),
+      [0, 1],
+    );
+    equal((await store.get("r"))?.version, 2);
+    await rejection(store.append(appendOf("r", 1, 4)), "STORE_UNAVAILABLE");
+    await store.append(appendOf("r", 1, 2, { body: bytes("anew") }));
+    deepEqual(Uint8Array.from((await store.read("r"))[2]!.body), bytes("anew"));
+  },
+
+  "any text is an id, and each is another run, workflow and node (C0.7)": async ({ store }) => {
+    for (const [i, id] of STRANGE_IDS.entries()) {
+      const row = await store.claim(claimOf(id, { workflowId: id, owner: `owner ${i}` }));
+      deepEqual([row.runId, row.workflowId, row.token], [id, id, 1]);
+      const letter = letterOf(`dl-${i}`, { runId: id, workflowId: id, nodeId: id });
+      await store.append(appendOf(id, 1, 0, { body: bytes(String(i)), deadLetters: [letter] }));
+    }
+    deepEqual(
+      (await store.list()).map(({ runId }) => runId),
+      STRANGE_IDS.toReversed(),
+    );
+    for (const [i, id] of STRANGE_IDS.entries()) {
+      const row = await store.get(id);
+      deepEqual([row?.runId, row?.workflowId, row?.owner, row?.version], [id, id, `owner ${i}`, 1]);
+      deepEqual(
+        (await store.read(id)).map(({ body }) => Uint8Array.from(body)),
+        [bytes(String(i))],
+      );
+      deepEqual(
+        (await store.list({ workflowId: id })).map(({ runId }) => runId),
+        [id],
+      );
+      const found = await store.deadLetters({ runId: id, workflowId: id, nodeId: id });
+      deepEqual(
+        found.map((letter) => [letter.id, letter.nodeId]),
+        [[`dl-${i}`, id]],
+      );
+      deepEqual(await store.renew(`owner ${i}`, [id], LEASE_MS), []);
+    }
+  },
+
+  "what is handed out or handed in later changes nothing that is stored (C6.1)": async ({ store }) => {
+    const body = bytes("kept");
+    const letter = letterOf("dl");
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0, { body, deadLetters: [letter], status: "running" }));
+    const before = structuredClone(await everything(store, "r"));
+    body.fill(0);
+    letter.errorDetail.message = "changed";
+    const [record] = await store.read("r");
+    record!.body.fill(0);
+    (await store.get("r"))!.head.checksum = 99;
+    (await store.list())[0]!.token = 99;
+    (await store.deadLetters())[0]!.errorDetail.message = "changed";
+    (await store.deadLetter("dl"))!.status = "succeeded";
+    deepEqual(structuredClone(await everything(store, "r")), before);
+  },
+
+  "of many writes at once those that are refused leave the others alone (C6.4)": async ({ store }) => {
+    const runs = Array.from({ length: 40 }, (_, i) => `r-${i}`);
+    await Promise.all(runs.map((runId) => store.claim(claimOf(runId))));
+    const outcomes = await Promise.allSettled(
+      runs.flatMap((runId, i) => [
+        store.append(appendOf(runId, i % 3 === 0 ? 9 : 1, 0, { deadLetters: [letterOf(`dl-${runId}`, { runId })] })),
+        store.append(appendOf(runId, 1, 1)),
+      ]),
+    );
+    for (const [i, runId] of runs.entries()) {
+      const refused = i % 3 === 0;
+      deepEqual(
+        outcomes.slice(2 * i, 2 * i + 2).map(({ status }) => status === "rejected"),
+        [refused, refused],
+      );
+      deepEqual(
+        (await store.read(runId)).map(({ seq }) => seq),
+        refused ? [] : [0, 1],
+      );
+      equal((await store.deadLetter(`dl-${runId}`)) === undefined, refused);
+    }
+  },
+
+  "appends of one run that are on their way together are stored in order (C6.1)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    await Promise.all(Array.from({ length: 100 }, (_, i) => store.append(appendOf("r", 1, i))));
+    const read = await store.read("r");
+    deepEqual(
+      read.map(({ seq, checksum }) => [seq, checksum]),
+      Array.from({ length: 100 }, (_, i) => [i, i + 1]),
+    );
+  },
+
+  "a store that is closed refuses everything, and closing it again does nothing (C6.10)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    await store.close();
+    await store.close();
+    const calls: (() => Promise<unknown>)[] = [
+      () => store.claim(claimOf("r")),
+      () => store.append(appendOf("r", 1, 0)),
+      () => store.renew("one", ["r"], LEASE_MS),
+      () => store.release("r", 1),
+      () => store.setAside("r", 1, 0),
+      () => store.get("r"),
+      () => store.read("r"),
+      () => store.list(),
+      () => store.deadLetters(),
+      () => store.deadLetter("dl"),
+    ];
+    for (const call of calls) await rejection(call(), "STORE_UNAVAILABLE");
+  },
+
+  "writes that were on their way when the store is closed are stored (C6.1)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    const appended = store.append(appendOf("r", 1, 0));
+    await store.close();
+    await appended;
+  },
+};
