@@ -85,9 +85,7 @@ describe("a workflow file", () => {
     });
     const { code, err } = await holdfast(folder, "run", "code.mjs");
     expect(code).toBe(1);
-    expect(err).toContain(
-      'The value at the output of node "make".list[0].then cannot be stored: it is a function (then)',
-    );
+    expect(err).toContain('The output of node "make".list[0].then cannot be stored: it is a function (then)');
   });
 });
 

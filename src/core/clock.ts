@@ -68,7 +68,7 @@ class SystemTimer implements Timer {
   }
 
   // Node may fire a timer up to a millisecond early against performance.now(), and long waits come in parts:
-  // both are mended by looking at what is left.
+  // both are mended by looking at what is left. No number is no wait.
   #arm(delayMs: number): ReturnType<typeof setTimeout> {
     const handle = setTimeout(
       () => {
@@ -76,7 +76,7 @@ class SystemTimer implements Timer {
         if (left > 0) this.#handle = this.#arm(left);
         else this.#fn();
       },
-      Math.min(Math.ceil(delayMs), LONGEST_TIMER_MS),
+      Math.min(Math.ceil(delayMs) || 0, LONGEST_TIMER_MS),
     );
     if (!this.#referenced) unref(handle);
     return handle;

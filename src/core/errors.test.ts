@@ -99,7 +99,7 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     "UnserializableValueError",
     "UNSERIALIZABLE_VALUE",
     { path: "$.a" },
-    "The value at $.a cannot be stored: it is a function.",
+    "$.a cannot be stored: it is a function.",
   ],
   [new StoreUnavailableError("full", cause), "StoreUnavailableError", "STORE_UNAVAILABLE", { cause }, "full"],
   [new StoreCorruptError("damaged", cause), "StoreCorruptError", "STORE_CORRUPT", { cause }, "damaged"],

@@ -259,7 +259,7 @@ export class UnserializableValueError extends HoldfastError {
   readonly path: string;
 
   constructor(path: string, why: string) {
-    super("UNSERIALIZABLE_VALUE", `The value at ${path} cannot be stored: ${why}`);
+    super("UNSERIALIZABLE_VALUE", `${path.charAt(0).toUpperCase()}${path.slice(1)} cannot be stored: ${why}`);
     this.path = path;
   }
   static {

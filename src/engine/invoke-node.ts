@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { utf8Bytes } from "../core/bytes.ts";
 import { type Call, callFrom, type RetryInfo } from "../core/call.ts";
 import { codeOf, NodeCrashedError, type RetryExhaustedError, storedError } from "../core/errors.ts";
 import type { NodeContext, NodeFunction } from "../core/node.ts";
@@ -61,21 +62,22 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     const { policy } = run.guards.get(servingNode(run, id).id)!;
     const value = policy === null ? await attempt(callFrom(clock, call)) : await policy.execute(attempt, call);
     const output = run.settings.codec.encode(value, `the output of node "${servingNode(run, id).id}"`);
-    if (output.length > LARGE_BYTES) {
-      const { workflowId } = run.journal.state;
-      run.settings.runtime.events.emit?.("value.large", {
-        runId: run.runId,
-        workflowId,
-        nodeId: id.node,
-        bytes: output.length,
-      });
-    }
+    reportLarge(run, id, output);
     return { kind: "invocation_completed", id, attempts, output, at: clock.wallNow() };
   } catch (error) {
     // What the node met last says more than that the attempts are used up; `attempts` tells that.
     const last = codeOf(error) === "RETRY_EXHAUSTED" ? (error as RetryExhaustedError).lastError : error;
     return { kind: "invocation_failed", id, attempts, error: storedError(last), at: clock.wallNow() };
   }
+}
+
+/** Characters are at most three bytes long, so that bytes need not be counted for an output that is not large anyway. */
+function reportLarge(run: ActiveRun, { node: nodeId }: InvocationId, output: string): void {
+  const { events } = run.settings.runtime;
+  if (events.emit === null || output.length * 3 <= LARGE_BYTES) return;
+  const bytes = utf8Bytes(output).length;
+  const { workflowId } = run.journal.state;
+  if (bytes > LARGE_BYTES) events.emit("value.large", { runId: run.runId, workflowId, nodeId, bytes });
 }
 
 /** The node whose function runs: the node itself, or the backup that stands in for it. */

@@ -85,13 +85,13 @@ export const VALUES: EngineCases = {
     const bad: [unknown, RegExp][] = [
       [
         { list: [1, { callback: () => 1 }] },
-        /the output of node "n"\.list\[1\]\.callback cannot be stored: it is a function/,
+        /The output of node "n"\.list\[1\]\.callback cannot be stored: it is a function/,
       ],
-      [{ session: new Session() }, /the output of node "n"\.session cannot be stored: it is an instance of Session/],
-      [[Symbol("s")], /the output of node "n"\[0\] cannot be stored: it is a symbol/],
+      [{ session: new Session() }, /The output of node "n"\.session cannot be stored: it is an instance of Session/],
+      [[Symbol("s")], /The output of node "n"\[0\] cannot be stored: it is a symbol/],
       [{ late: Promise.resolve(1) }, /\.late cannot be stored: it is an instance of Promise\. Await it first/],
-      [cyclic, /the output of node "n"\.self cannot be stored: it contains itself/],
-      [new Map([["k", () => 1]]), /the output of node "n"\.get\("k"\) cannot be stored/],
+      [cyclic, /The output of node "n"\.self cannot be stored: it contains itself/],
+      [new Map([["k", () => 1]]), /The output of node "n"\.get\("k"\) cannot be stored/],
     ];
     for (const [i, [value, message]] of bad.entries()) {
       const workflow = world.workflow({
@@ -115,7 +115,7 @@ export const VALUES: EngineCases = {
   "an input that cannot be stored is refused with the path to it, and nothing is begun (C6.6)": async (world) => {
     const workflow = world.workflow({ nodes: { n: world.node(() => 1) } });
     const refused = world.engine().run(workflow, { a: { b: () => 1 } }, { runId: "r" });
-    await refused.then(fail("it ran"), (error: Error) => match(error.message, /^The value at the input\.a\.b cannot/));
+    await refused.then(fail("it ran"), (error: Error) => match(error.message, /^The input\.a\.b cannot/));
     deepEqual([await world.store.get("r"), world.log.callsOf("n#0")], [undefined, 0]);
   },
 
@@ -131,8 +131,12 @@ export const VALUES: EngineCases = {
       { runId: "r", workflowId: "w", nodeId: "n", bytes: 1024 * 1024 + 4 },
     );
     equal((await engine.run(workflow, 16 * 1024 * 1024 - 2)).status, "completed");
+    // Bytes count, not characters.
+    const euros = world.workflow({ id: "e", nodes: { n: (length: number) => "\u20ac".repeat(length) } });
+    equal((await engine.run(euros, 400_000)).status, "completed");
+    equal(world.eventsOf("value.large").at(-1)?.bytes, 3 * 400_000 + 2);
     const { status, error } = await engine.run(workflow, 16 * 1024 * 1024 - 1);
     equal(status, "failed");
-    match(String(error), /the output of node "n" cannot be stored: .*Store it elsewhere and return a reference/);
+    match(String(error), /The output of node "n" cannot be stored: .*Store it elsewhere and return a reference/);
   },
 };
