@@ -7,13 +7,20 @@ import { type Errand, expectFreshBuild, readStory, startWorker, storedEnds, unti
 
 const SEED = Number(process.env["CRASH_SEED"] ?? Date.now() % 1_000_000);
 
-/** After this time a life of the thirty nodes has come to its end, mostly. Kills are spread over it. */
-const LIFE_MS = 130;
-
 let folder: string;
-beforeAll(() => {
+/** How long a life of the thirty nodes takes here, from when it is up. Kills are spread over it. */
+let lifeMs = 0;
+beforeAll(async () => {
   expectFreshBuild();
   folder = mkdtempSync(join(tmpdir(), "holdfast-kill-"));
+  for (let life = 0; life < 3; life++) {
+    const child = startWorker("run-worker.mjs", errandOf(`measured-${life}`));
+    const gone = untilGone(child);
+    await untilSaid(child, "up");
+    const up = performance.now();
+    await gone;
+    lifeMs = Math.max(lifeMs, performance.now() - up);
+  }
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -38,7 +45,7 @@ async function killedLife(errand: Errand, random: Random): Promise<boolean> {
   const gone = untilGone(child);
   // Most deaths come while the run is carried out, some while the process starts and opens its store.
   if (random() < 0.85) await untilSaid(child, "up");
-  await new Promise((resolve) => setTimeout(resolve, random() * LIFE_MS));
+  await new Promise((resolve) => setTimeout(resolve, random() * lifeMs));
   child.kill("SIGKILL");
   return (await gone).signal === "SIGKILL";
 }
