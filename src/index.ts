@@ -18,6 +18,9 @@ export { MemoryStore } from "./stores/memory.ts";
 export { SqliteStore, type SqliteStoreOptions } from "./stores/sqlite.ts";
 export { openStore } from "./stores/open.ts";
 export type {
+  Append,
+  Claim,
+  ClaimedRun,
   DeadLetter,
   DeadLetterFilter,
   DeadLetterStatus,
@@ -26,6 +29,7 @@ export type {
   RunStatus,
   Store,
 } from "./core/store.ts";
+export type { StoredRecord } from "./core/record.ts";
 export type { ValueType } from "./core/codec.ts";
 
 // Errors of the engine; those of the policies come with them

@@ -6,6 +6,13 @@ import { openDefaultStore } from "../src/default-engine.ts";
 import { RetryExhaustedError } from "../src/core/errors.ts";
 import {
   type BackoffOptions,
+  Budget,
+  type BudgetOptions,
+  Bulkhead,
+  type BulkheadOptions,
+  Chaos,
+  type ChaosInjection,
+  type ChaosOptions,
   CircuitBreaker,
   CircuitBreakerOpenError,
   type CircuitBreakerOptions,
@@ -13,9 +20,18 @@ import {
   createEngine,
   type EngineOptions,
   Fallback,
+  Hedge,
+  type HedgeOptions,
   MemoryStore,
   type RecoveryBackoff,
   resilientQueueRun,
+  ResourceLock,
+  type ResourceLockOptions,
+  RetryBudget,
+  type RetryBudgetOptions,
+  RateLimiter,
+  type RateLimit,
+  type RateLimiterOptions,
   RetryPolicy,
   SqliteStore,
   Timeout,
@@ -71,6 +87,20 @@ function waits(options: BackoffOptions): number[] {
   return Array.from({ length: 12 }, (_, n) => retry.delayFor(n + 1));
 }
 
+const budgetOf = (options: Partial<BudgetOptions>): Budget => new Budget({ limitTokens: 9, estimate: 5, ...options });
+
+/** What a budget has charged after a call. */
+async function charged(options: BudgetOptions, operation: () => unknown): Promise<[number, number]> {
+  const budget = new Budget(options);
+  await budget.execute(operation).catch(() => {});
+  const { spent, unconfirmed } = budget.getState();
+  return [spent, unconfirmed];
+}
+
+function retryBudget(other: unknown, key: keyof RetryBudgetOptions): Probe {
+  return { other, observe: (value) => new RetryBudget({ [key]: value }) };
+}
+
 /** How long a breaker stays open the first three times. */
 async function openTimes(recoveryBackoff: RecoveryBackoff): Promise<number[]> {
   const runtime = fakeRuntime();
@@ -119,6 +149,36 @@ const engineOption = (
   other,
   observe: (value) => observe({ [key]: value }),
 });
+
+function hedged(options: Partial<HedgeOptions>, other: unknown, key: keyof HedgeOptions): Probe {
+  return { other, observe: (value) => new Hedge({ delayMs: 1, ...options, [key]: value }).describe() };
+}
+
+/** Which of twenty calls chaos befalls, half of them unless told otherwise. */
+async function callsHit(options: ChaosOptions, injection: ChaosInjection): Promise<number[]> {
+  const chaos = new Chaos({ ...options, inject: [{ rate: 0.5, ...injection, result: () => "wrong" }] });
+  const hit: number[] = [];
+  for (let n = 0; n < 20; n++) if ((await chaos.execute(() => "right")) === "wrong") hit.push(n);
+  return hit;
+}
+
+function slots(other: unknown, key: keyof BulkheadOptions): Probe {
+  return { other, observe: (value) => new Bulkhead({ maxConcurrent: 1, [key]: value }).describe() };
+}
+
+function lock(other: unknown, key: keyof ResourceLockOptions): Probe {
+  return { other, observe: (value) => new ResourceLock({ [key]: value }).describe() };
+}
+
+/** How long a call waits at most in the queue of a bulkhead whose only slot is never free. */
+async function queueWait(deadlineMs: number): Promise<number> {
+  const runtime = fakeRuntime();
+  const bulkhead = new Bulkhead({ maxConcurrent: 1, maxQueue: 1 }, runtime);
+  void bulkhead.execute(() => new Promise(() => {}));
+  const waiting = bulkhead.execute(() => 0, { deadlineMs }).catch(() => runtime.clock.now());
+  await runtime.clock.advance(1e9);
+  return waiting;
+}
 
 /** How many of five runs are under way at the same time. */
 async function runsAtOnce(options: Partial<EngineOptions>): Promise<number> {
@@ -199,6 +259,26 @@ async function onDefaultStore(
   return found !== undefined && store.location === join(process.cwd(), ".holdfast/holdfast.db");
 }
 
+function limited(options: Partial<RateLimiterOptions>, other: unknown, key: keyof RateLimiterOptions): Probe {
+  const limits = { requests: { limit: 1 } };
+  return { other, observe: (value) => new RateLimiter({ limits, ...options, [key]: value }).describe() };
+}
+
+/** When each of four calls goes through that come at once. */
+function rate(options: Partial<RateLimit>, other: unknown, key: keyof RateLimit): Probe {
+  const observe = async (value: unknown): Promise<number[]> => {
+    const runtime = fakeRuntime();
+    const limits = { requests: { limit: 2, ...options, [key]: value } };
+    const limiter = new RateLimiter({ limits, maxWaitMs: Infinity }, runtime);
+    const times: number[] = [];
+    const calls = [1, 2, 3, 4].map(() => limiter.execute(() => times.push(runtime.clock.now())));
+    await runtime.clock.advance(1e6);
+    await Promise.all(calls);
+    return times;
+  };
+  return { other, observe };
+}
+
 const PROBES: Record<string, Probe> = {
   "BackoffOptions.initialDelayMs": backoff({}, 999, "initialDelayMs"),
   "BackoffOptions.maxDelayMs": backoff({}, 29_999, "maxDelayMs"),
@@ -218,6 +298,49 @@ const PROBES: Record<string, Probe> = {
       return retry.execute(fail).catch((error: RetryExhaustedError) => error.attempts);
     },
   },
+  "RetryOptions.retryBudget": {
+    words: "none",
+    holds: async () => {
+      for (let i = 0; i < 30; i++) if ((await callsMade("no error")) !== 2) return false;
+      return new RetryPolicy().describe().options.retryBudget === undefined;
+    },
+  },
+  "RetryBudgetOptions.name": retryBudget("r", "name"),
+  "RetryBudgetOptions.ratio": retryBudget(0.2, "ratio"),
+  "RetryBudgetOptions.minRetriesPerSecond": retryBudget(2, "minRetriesPerSecond"),
+  "RetryBudgetOptions.capacity": retryBudget(11, "capacity"),
+  "BudgetOptions.name": { other: "b", observe: (name) => budgetOf({ name: name as string }).name },
+  "BudgetOptions.estimate": {
+    words: "1 call",
+    holds: async () => `${await charged({ limitCalls: 5 }, () => 1)}` === "1,0",
+  },
+  "BudgetOptions.cost": {
+    words: "the estimate",
+    holds: async () => `${await charged({ limitTokens: 9, estimate: 5 }, () => 1)}` === "5,0",
+  },
+  "BudgetOptions.costOfFailure": {
+    words: "nothing, except that a call made is a call",
+    holds: async () =>
+      `${await charged({ limitTokens: 9, estimate: 5 }, fail)}` === "0,0" &&
+      `${await charged({ limitCalls: 9 }, fail)}` === "1,0",
+  },
+  "BudgetOptions.unconfirmedErrors": {
+    words: "timeouts and aborts",
+    holds: async () => {
+      const timeout = new Timeout({ attemptTimeoutMs: 1 });
+      const hang = (): Promise<never> => timeout.execute(() => new Promise<never>(() => {}));
+      return `${await charged({ limitTokens: 9, estimate: 5 }, hang)}` === "0,5";
+    },
+  },
+  "BudgetOptions.onExhausted": {
+    other: "queue",
+    observe: (value) => budgetOf({ onExhausted: value as "deny" }).describe(),
+  },
+  "BudgetOptions.maxQueue": {
+    other: 999,
+    observe: (value) => budgetOf({ onExhausted: "queue", maxQueue: value as number }).describe(),
+  },
+  "BudgetOptions.dryRun": { other: true, observe: (value) => budgetOf({ dryRun: value as boolean }).describe() },
   "RetryOptions.retryableErrors": {
     words: "all, except those that Holdfast never retries",
     holds: async () =>
@@ -227,6 +350,20 @@ const PROBES: Record<string, Probe> = {
       (await callsMade(new RetryExhaustedError("inner", 3, fail, ""))) === 1 &&
       (await callsMade(new CircuitBreakerOpenError("c", 1, undefined))) === 1,
   },
+  "RateLimiterOptions.name": limited({}, "r", "name"),
+  "RateLimiterOptions.maxWaitMs": limited({}, 59_999, "maxWaitMs"),
+  "RateLimiterOptions.learn": limited({}, false, "learn"),
+  "RateLimiterOptions.dryRun": limited({}, true, "dryRun"),
+  "RateLimit.intervalMs": rate({}, 59_999, "intervalMs"),
+  "RateLimit.algorithm": rate({}, "sliding-window", "algorithm"),
+  "RateLimit.burst": {
+    words: "the limit",
+    holds: async () => {
+      const limiter = new RateLimiter({ limits: { requests: { limit: 7 } } });
+      return limiter.getStats().available.requests === 7;
+    },
+  },
+  "RateLimit.cost": rate({}, 2, "cost"),
   "CallOptions.priorAttempts": {
     other: 1,
     observe: (value) => new RetryPolicy().execute(({ attempt }) => attempt, { priorAttempts: value as number }),
@@ -235,6 +372,32 @@ const PROBES: Record<string, Probe> = {
     other: "t",
     observe: (name) => new Timeout({ attemptTimeoutMs: 1, name: name as string }).name,
   },
+  "HedgeOptions.name": { other: "h", observe: (name) => new Hedge({ delayMs: 1, name: name as string }).name },
+  "HedgeOptions.minimumCalls": hedged({ percentile: 50 }, 19, "minimumCalls"),
+  "HedgeOptions.maxHedges": hedged({}, 2, "maxHedges"),
+  "HedgeOptions.maxExtraShare": hedged({}, 0.2, "maxExtraShare"),
+  "ChaosOptions.name": { other: "c", observe: (name) => new Chaos({ name: name as string }).name },
+  "ChaosOptions.enabled": { other: true, observe: (enabled) => callsHit({ enabled: enabled as boolean }, {}) },
+  "ChaosOptions.seed": { other: 2, observe: (seed) => callsHit({ enabled: true, seed: seed as number }, {}) },
+  "ChaosInjection.rate": {
+    other: 0.5,
+    observe: (rate) => callsHit({ enabled: true }, { rate: rate as number | undefined, count: 9 }),
+  },
+  "ChaosInjection.count": {
+    other: 3,
+    observe: (count) => callsHit({ enabled: true }, { count: count as number | undefined }),
+  },
+  "BulkheadOptions.name": slots("b", "name"),
+  "BulkheadOptions.maxQueue": slots(1, "maxQueue"),
+  "BulkheadOptions.dryRun": slots(true, "dryRun"),
+  "BulkheadOptions.queueTimeoutMs": {
+    words: "as long as its deadline allows",
+    holds: async () => (await queueWait(7)) === 7 && (await queueWait(1e8)) === 1e8,
+  },
+  "ResourceLockOptions.name": lock("l", "name"),
+  "ResourceLockOptions.maxConcurrent": lock(2, "maxConcurrent"),
+  "ResourceLockOptions.acquireTimeoutMs": lock(29_999, "acquireTimeoutMs"),
+  "ResourceLockOptions.contentionThresholdMs": lock(4_999, "contentionThresholdMs"),
   "FallbackOptions.name": { other: "f", observe: (name) => new Fallback({ fallback: 1, name: name as string }).name },
   "CircuitBreakerOptions.name": breaker({}, "c", "name"),
   "CircuitBreakerOptions.failureThreshold": breaker({}, 4, "failureThreshold"),
@@ -350,4 +513,27 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
   const numbers = Object.entries(printed).filter(([, text]) => /^\d/.test(text));
   const documented = numbers.map(([option]) => [option, DOCUMENTED.get(`CircuitBreakerOptions.${option}`)]);
   expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(numbers));
+});
+
+/** For each page of a policy, the options that its table of defaults is about. */
+const PAGES: Record<string, readonly string[]> = {
+  bulkhead: ["BulkheadOptions"],
+  chaos: ["ChaosOptions", "ChaosInjection"],
+  "circuit-breaker": ["CircuitBreakerOptions"],
+  fallback: ["FallbackOptions"],
+  hedge: ["HedgeOptions"],
+  "resource-lock": ["ResourceLockOptions"],
+  retry: ["RetryOptions", "BackoffOptions"],
+  timeout: ["TimeoutOptions"],
+};
+
+test.each(Object.entries(PAGES))("docs/policies/%s.md prints the defaults that the code documents", (page, owners) => {
+  const section = read(`docs/policies/${page}.md`).split("\n## Defaults\n")[1]!.split("\n## ")[0]!;
+  const rows = [...section.matchAll(/^\| `(\w+)` +\| ([^|]*)\|/gm)];
+  const printed = rows.map(([, option, text]) => [option!, text!.replaceAll("`", "").trim()] as const);
+  const documented = [...DOCUMENTED].flatMap(([key, text]) => {
+    const [owner = "", option = ""] = key.split(".");
+    return owners.includes(owner) ? [[option, text] as const] : [];
+  });
+  expect(Object.fromEntries(printed.filter(([, text]) => text !== ""))).toEqual(Object.fromEntries(documented));
 });

@@ -5,12 +5,22 @@ import { TimeoutError } from "./errors.ts";
 export interface CallOptions {
   /** Cancels the call: waits end at once, the operation's own signal aborts, no further attempt starts. */
   signal?: AbortSignal | undefined;
+  /** What the call takes from rate limiters, where that is not what they assume: `{ tokens: 1200 }`. */
+  cost?: CallCost | undefined;
   /** Time left for the whole call in milliseconds: no attempt and no wait starts that cannot end before it. */
   deadlineMs?: number | undefined;
+  /** Whose call this is, such as a tenant or a user: for policies that share out between them, or name them. */
+  key?: string | undefined;
   /** Attempts already made on this call in an earlier life, for a caller that remembers them. @default 0 */
   priorAttempts?: number | undefined;
   /** Called before each wait of the outermost retry, for a caller that keeps a record of it. */
   onRetry?: ((retry: RetryInfo) => void) | undefined;
+}
+
+/** What a call takes from rate limiters. */
+export interface CallCost {
+  requests?: number | undefined;
+  tokens?: number | undefined;
 }
 
 /** What a retry knows when it has decided to try again. */
@@ -73,15 +83,30 @@ export class Call {
     return this.#aborted || (this.#signal?.aborted ?? this.parent?.aborted ?? false);
   }
 
+  /** Whether a budget lets the call through for a cheaper target only: a smaller model, a shorter answer. */
+  get degraded(): boolean {
+    return this.parent?.degraded ?? false;
+  }
+
   /** Why the call was cancelled. */
   get reason(): unknown {
     if (this.#aborted) return this.#reason;
     return this.#signal === null ? this.parent?.reason : this.#signal.reason;
   }
 
+  /** Whose call this is, where the caller has said it. */
+  get key(): string | undefined {
+    return this.options?.key ?? this.parent?.key;
+  }
+
   /** Whether anything but an own timeout could ever cancel this call. */
   get #abortable(): boolean {
     return this.#signal !== null || this.#scoped || (this.parent !== null && this.parent.#abortable);
+  }
+
+  /** What the call takes from rate limiters, where the caller has said it. */
+  get cost(): CallCost | undefined {
+    return this.options?.cost ?? this.parent?.cost;
   }
 
   /** @internal The signal where one could abort, for waits that listen to it. */

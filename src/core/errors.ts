@@ -26,7 +26,8 @@ export class HoldfastError extends Error {
   }
 }
 
-function named(target: { prototype: Error }, name: string): void {
+/** Gives an error class its name, on the prototype. */
+export function named(target: { prototype: Error }, name: string): void {
   Object.defineProperty(target.prototype, "name", { value: name, writable: true, configurable: true });
 }
 
@@ -313,7 +314,13 @@ export function isRefusal(error: unknown): error is RefusedError {
   return error instanceof RefusedError || REFUSAL_CODES.has(codeOf(error) ?? "");
 }
 
-const REFUSAL_CODES: ReadonlySet<string> = new Set(["CIRCUIT_OPEN", "BULKHEAD_FULL", "RATE_LIMITED", "CONTENTION"]);
+const REFUSAL_CODES: ReadonlySet<string> = new Set([
+  "CIRCUIT_OPEN",
+  "BULKHEAD_FULL",
+  "RATE_LIMITED",
+  "CONTENTION",
+  "BUDGET_EXCEEDED",
+]);
 
 /** Whether an error, or one that it was caused by, says that a retry must not repeat it (C0.8). */
 export function isFinal(error: unknown): boolean {

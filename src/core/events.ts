@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import type { BudgetUnit, LimiterWhy } from "./policy-errors.ts";
 
 /** What an event of a run names. */
 interface OfRun {
@@ -16,6 +17,15 @@ interface OfNode extends OfRun {
 interface OfPolicy {
   policy: string;
 }
+
+/** What an event of a budget names: amounts are in its unit, and `remaining` is what is left after the event. */
+interface OfBudget extends OfPolicy {
+  unit: BudgetUnit;
+  remaining: number;
+}
+
+/** What became of an amount that a budget does not cover. One that was `overspent` had been spent already. */
+export type BudgetDecision = "denied" | "degraded" | "queued" | "overspent";
 
 /**
  * Every event of Holdfast with its fields: the one source of logs, metrics and live views. An event that says a
@@ -42,11 +52,33 @@ export interface EventTable {
   "journal.damaged": { runId: string; seq: number; why: string };
   "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
   "retry.exhausted": OfPolicy & { attempts: number; error: unknown };
+  "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };
   "breaker.changed": OfPolicy & { from: string; to: string };
   "breaker.rejected": OfPolicy & { retryAfterMs: number | undefined };
   timeout: OfPolicy & { timeoutMs: number };
   "attempt.late": OfPolicy & { outcome: "value" | "error"; error?: unknown; lateMs: number };
   fallback: OfPolicy & { error: unknown; served: boolean };
+  "budget.reserved": OfBudget & { amount: number };
+  "budget.settled": OfBudget & { amount: number; unconfirmed: number };
+  "budget.released": OfBudget & { amount: number };
+  /** In a dry run the call went ahead as it was. */
+  "budget.exceeded": OfBudget & { amount: number; decision: BudgetDecision; dryRun: boolean };
+  /** A call for which a hedge was started has settled. `wonBy` is the attempt that gave its value; 0 where none did. */
+  hedge: OfPolicy & { hedges: number; wonBy: number; delayMs: number; errors: readonly unknown[] };
+  chaos: OfPolicy & { injected: readonly string[] };
+  "pipeline.order": OfPolicy & { outer: string; inner: string; why: string };
+  /** `queued` calls wait now, this one included. In a dry run, that many would. */
+  "bulkhead.queued": OfPolicy & { queued: number; dryRun: boolean };
+  /** `waitMs` is 0 where the queue was full. In a dry run the call went ahead. */
+  "bulkhead.rejected": OfPolicy & { waitMs: number; dryRun: boolean };
+  "lock.contended": OfPolicy & { waitMs: number; holders: readonly string[] };
+  "lock.timed_out": OfPolicy & { waitMs: number; holders: readonly string[] };
+  /** A call has been let through that had to wait. In a dry run it would have had to, and went ahead. */
+  "limiter.waited": OfPolicy & { waitMs: number; dryRun: boolean };
+  /** In a dry run the call went ahead. */
+  "limiter.rejected": OfPolicy & { why: LimiterWhy; retryAfterMs: number | undefined; dryRun: boolean };
+  /** A server has said in its headers how much it has left, or to wait. */
+  "limiter.upstream": OfPolicy & { remaining: Readonly<Record<string, number>>; retryAfterMs: number | undefined };
   "listener.failed": { listening: string; error: unknown };
 }
 

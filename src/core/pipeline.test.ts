@@ -119,7 +119,7 @@ describe("outcomes", () => {
   test("a refusal in an inner policy is a refusal of the whole, unless the operation was called before it (C10.1)", async () => {
     const runtime = fakeRuntime();
     const breaker = new CircuitBreaker({ failureThreshold: 1, recoveryTimeoutMs: 5_000 }, runtime);
-    const policy = new Pipeline([new RetryPolicy({ strategy: "immediate" }, runtime), breaker], runtime.clock);
+    const policy = new Pipeline([new RetryPolicy({ strategy: "immediate" }, runtime), breaker], runtime);
     const first = policy.executeOutcome(down, { deadlineMs: 1_000 });
     await runtime.clock.advance(0);
     expect(await first).toMatchObject({ ok: false, refused: false, retryAfterMs: 5_000 });

@@ -1,6 +1,6 @@
 import { type Call, type CallOptions, callFrom } from "./call.ts";
-import { type Clock, systemClock } from "./clock.ts";
 import { ConfigError } from "./errors.ts";
+import { type OrderProblem, orderProblems } from "./pipeline-order.ts";
 import {
   callOperation,
   type Invoke,
@@ -10,6 +10,7 @@ import {
   PolicyBase,
   type PolicyDescription,
 } from "./policy.ts";
+import { type Runtime, systemRuntime } from "./runtime.ts";
 
 /** What the policies of a pipeline may return in place of the operation's own result, taken together. */
 export type FallbackOf<P extends readonly Policy<unknown>[]> = {
@@ -37,27 +38,39 @@ async function bare<T>(operation: Operation<T>, call: Call): Promise<T> {
   return operation(call);
 }
 
-/** Policies around one another, outermost first; itself a policy. */
+/** The policies in their order, those of pipelines among them in the place of these. */
+function flat(policies: readonly Policy<unknown>[]): Policy<unknown>[] {
+  return policies.flatMap((policy) => (policy instanceof Pipeline ? flat(policy.policies) : [policy]));
+}
+
+type OutcomeOf = (operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>;
+
+/**
+ * Policies around one another, outermost first; itself a policy. One whose order defeats itself says so with the event
+ * `pipeline.order`, and does as it was told.
+ */
 export class Pipeline<F = never> extends PolicyBase<F> {
   readonly kind = "pipeline";
   readonly name: string;
   readonly policies: readonly Policy<unknown>[];
-  readonly #invoke: Invoke;
+  #invoke: Invoke;
   /** Set where a fallback stands outermost: it knows whether it served, which the bare value no longer shows. */
-  readonly #outcome: ((operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>) | undefined;
-  readonly #clock: Clock;
+  #outcome: OutcomeOf | undefined;
+  readonly #runtime: Runtime;
 
-  constructor(policies: readonly Policy<unknown>[], clock: Clock = systemClock) {
+  constructor(policies: readonly Policy<unknown>[], runtime: Runtime = systemRuntime) {
     super();
     const stranger = policies.findIndex((policy) => typeof policy?.around !== "function");
     if (stranger >= 0)
       throw new ConfigError(`pipeline takes policies, outermost first; argument ${stranger + 1} is not one.`);
     this.policies = [...policies];
     this.name = policies.map((policy) => policy.kind).join(" > ") || "empty";
-    this.#clock = clock;
+    this.#runtime = runtime;
     this.#invoke = this.around(callOperation);
     const [outermost, ...inner] = this.policies;
     this.#outcome = outermost?.outcomeAround?.(link(inner, callOperation));
+    const problems = orderProblems(flat(policies));
+    if (problems.length > 0) this.#warnAtFirstCall(problems);
   }
 
   around(next: Invoke): Invoke {
@@ -65,7 +78,7 @@ export class Pipeline<F = never> extends PolicyBase<F> {
   }
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | F> {
-    const call = callFrom(this.#clock, options);
+    const call = callFrom(this.#runtime.clock, options);
     // An empty pipeline is the bare operation, which may return or throw at once.
     if (this.policies.length === 0) return bare(operation, call);
     return this.#invoke(operation, call) as Promise<T | F>;
@@ -73,7 +86,7 @@ export class Pipeline<F = never> extends PolicyBase<F> {
 
   override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T | F>> {
     if (this.#outcome === undefined) return super.executeOutcome(operation, options);
-    return this.#outcome(operation, callFrom(this.#clock, options)) as Promise<Outcome<T | F>>;
+    return this.#outcome(operation, callFrom(this.#runtime.clock, options)) as Promise<Outcome<T | F>>;
   }
 
   describe(): PolicyDescription {
@@ -84,12 +97,32 @@ export class Pipeline<F = never> extends PolicyBase<F> {
       children: this.policies.map((policy) => policy.describe()),
     };
   }
+
+  /** Not when it is built, since most are built before anybody can listen; and later calls go as if nothing had been. */
+  #warnAtFirstCall(problems: readonly OrderProblem[]): void {
+    const invoke = this.#invoke;
+    const outcome = this.#outcome;
+    const warn = (): void => {
+      this.#invoke = invoke;
+      this.#outcome = outcome;
+      for (const problem of problems) this.#runtime.events.emit?.("pipeline.order", { policy: this.name, ...problem });
+    };
+    this.#invoke = (operation, call) => {
+      warn();
+      return invoke(operation, call);
+    };
+    if (outcome === undefined) return;
+    this.#outcome = (operation, call) => {
+      warn();
+      return outcome(operation, call);
+    };
+  }
 }
 
 /**
- * Composes policies, outermost first. The standard order is: fallback, total timeout, retry, circuit breaker,
- * attempt timeout, operation (C3.10). `retry(breaker(f))` shows the breaker each attempt; the other way round it
- * sees one call per series.
+ * Composes policies, outermost first. The standard order is: fallback, total timeout, retry, circuit breaker, rate
+ * limit, bulkhead or lock, hedge, attempt timeout, chaos, operation (C3.10). `retry(breaker(f))` shows the breaker
+ * each attempt; the other way round it sees one call per series.
  *
  * @example
  * ```ts

@@ -131,6 +131,17 @@ export function failed(error: unknown, refused: boolean): Failed {
   return typeof retryAfterMs === "number" ? { ok: false, refused, error, retryAfterMs } : { ok: false, refused, error };
 }
 
+/** The outcome of a refusal. The error is built when it is read: most callers only look at `ok`. */
+export function refusal(error: () => unknown): Failed {
+  return Object.freeze({
+    ok: false,
+    refused: true,
+    get error() {
+      return error();
+    },
+  });
+}
+
 /** The value of an outcome, or its error thrown. */
 export function valueOf<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value;

@@ -1,9 +1,11 @@
+import { callFrom } from "../core/call.ts";
 import { Codec, type ValueType } from "../core/codec.ts";
 import { ConfigError, HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
 import { aFunction, anything, checkId, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
+import { Slots } from "../core/slots.ts";
 import type { DeadLetter, RunFilter, RunRow, Store } from "../core/store.ts";
 import type { WorkflowDefinition } from "../workflow/definition.ts";
 import { type Plan, planWorkflow } from "../workflow/plan.ts";
@@ -17,7 +19,6 @@ import { type NodeGuards, nodeGuards } from "./node-policies.ts";
 import { isDead, newOwner } from "./owner.ts";
 import type { ActiveRun, EngineSettings } from "./run.ts";
 import { resultOf, type RunResult } from "./run-result.ts";
-import { Slots } from "./slots.ts";
 import { walk } from "./walk.ts";
 
 export interface EngineOptions {
@@ -119,7 +120,7 @@ export class Engine {
     this.#settings = { runtime, codec: new Codec(checked.types), maxCrashes, maxRetries };
     this.#leaseMs = leaseMs;
     this.#leases = new Leases(this.#store, runtime, this.#owner, leaseMs);
-    this.#slots = new Slots(concurrency);
+    this.#slots = new Slots(concurrency, runtime.clock);
     for (const workflow of checked.workflows ?? []) this.#prepare(workflow);
     this.#unsubscribe = checked.onEvent === undefined ? () => {} : runtime.events.on(checked.onEvent);
     this.deadLetters = new DeadLetters(this.#store, (letter) => this.#redrive(letter));
@@ -258,7 +259,7 @@ export class Engine {
   }
 
   async #carryOut(runId: string, active: Active, errand: Errand): Promise<RunResult> {
-    await this.#slots.take();
+    if (!this.#slots.tryTake()) await this.#slots.wait(callFrom(this.#settings.runtime.clock, undefined), Infinity);
     let journal: Journal | undefined;
     try {
       if (this.#closed !== null) throw this.#closed;

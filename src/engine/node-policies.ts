@@ -1,5 +1,5 @@
 import { ConfigError } from "../core/errors.ts";
-import { pipeline } from "../core/pipeline.ts";
+import { Pipeline } from "../core/pipeline.ts";
 import type { Policy } from "../core/policy.ts";
 import type { Runtime } from "../core/runtime.ts";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
@@ -44,5 +44,5 @@ function guardsOf(name: string, { retry, circuitBreaker, timeout }: NodePolicies
         : new Timeout({ name, ...ofAttempt }, runtime),
   ];
   const present = policies.filter((policy) => policy !== null);
-  return { policy: present.length === 0 ? null : pipeline(...present), breaker };
+  return { policy: present.length === 0 ? null : new Pipeline(present, runtime), breaker };
 }

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { runPrograms } from "../../test/programs.ts";
 import { CircuitBreakerOpenError, ConfigError, TimeoutError } from "../core/errors.ts";
-import { circuitBreaker, fallback, retryWithBackoff, timeout } from "./decorate.ts";
+import { circuitBreaker, fallback, hedge, retryWithBackoff, timeout } from "./decorate.ts";
 
 const fail = (): Promise<never> => Promise.reject(new Error("down"));
 
@@ -32,6 +32,16 @@ describe("as wrappers of functions", () => {
 
   test("fallback takes the options of Fallback (C1.8)", async () => {
     expect(await fallback({ fallback: [null] })(fail)()).toBeNull();
+  });
+
+  test("hedge takes the options of Hedge (C1.8)", async () => {
+    let calls = 0;
+    const load = hedge({ delayMs: 1 })(async function load(id: string) {
+      return ++calls === 1 ? new Promise<never>(() => {}) : `customer ${id}`;
+    });
+    expect(load.name).toBe("load");
+    expect(await load("17")).toBe("customer 17");
+    expect(() => hedge({ delayMs: 1, maxHedges: 0 })).toThrow(ConfigError);
   });
 });
 

@@ -1,7 +1,12 @@
 import type { Policy } from "../core/policy.ts";
+import { Bulkhead, type BulkheadOptions } from "./bulkhead.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import type { CircuitBreakerOptions } from "./breaker-options.ts";
 import { Fallback, type FallbackOptions, type FallbackSource, type FallbackValue } from "./fallback.ts";
+import { Hedge, type HedgeOptions } from "./hedge.ts";
+import { ResourceLock, type ResourceLockOptions } from "./resource-lock.ts";
+import { RateLimiter } from "./rate-limiter.ts";
+import type { RateLimiterOptions } from "./rate-limits.ts";
 import { type RetryOptions, RetryPolicy } from "./retry.ts";
 import { Timeout, type TimeoutOptions } from "./timeout.ts";
 
@@ -49,4 +54,24 @@ export function timeout(options: TimeoutOptions): Wrapper {
 /** A function or method under a {@link Fallback}. */
 export function fallback<const S extends FallbackSource>(options: FallbackOptions<S>): Wrapper<FallbackValue<S>> {
   return wrapper(new Fallback<S>(options));
+}
+
+/** A function or method under a {@link Hedge}. A hedge calls it again beside itself, so it must be one that may. */
+export function hedge(options: HedgeOptions): Wrapper {
+  return wrapper(new Hedge(options));
+}
+
+/** A function or method under a {@link Bulkhead}; all instances of a class share the slots of a method. */
+export function bulkhead(options: BulkheadOptions): Wrapper {
+  return wrapper(new Bulkhead(options));
+}
+
+/** A function or method under a {@link ResourceLock}; all instances of a class share the lock of a method. */
+export function detectContention(options: ResourceLockOptions = {}): Wrapper {
+  return wrapper(new ResourceLock(options));
+}
+
+/** A function or method under a {@link RateLimiter}; costs that are functions see its arguments. */
+export function rateLimit(options: RateLimiterOptions): Wrapper {
+  return wrapper(new RateLimiter(options));
 }

@@ -1,5 +1,5 @@
 /** Resilience policies: no dependency, no `node:` import; for Node, browsers, workers, Bun and Deno. */
-export { Call, type CallOptions, type RetryInfo } from "../core/call.ts";
+export { Call, type CallCost, type CallOptions, type RetryInfo } from "../core/call.ts";
 export { Clock, systemClock, type Timer } from "../core/clock.ts";
 export {
   CircuitBreakerOpenError,
@@ -10,16 +10,45 @@ export {
   RetryExhaustedError,
   TimeoutError,
 } from "../core/errors.ts";
-export { Events, type EventListener, type EventTable, type EventType, type HoldfastEvent } from "../core/events.ts";
+export {
+  type BudgetDecision,
+  Events,
+  type EventListener,
+  type EventTable,
+  type EventType,
+  type HoldfastEvent,
+} from "../core/events.ts";
 export { Pipeline, pipeline } from "../core/pipeline.ts";
 export type { Failed, Invoke, Operation, Outcome, Policy, PolicyDescription, Served } from "../core/policy.ts";
+export {
+  BudgetExceededError,
+  type BudgetShortfall,
+  type BudgetUnit,
+  BulkheadFullError,
+  ContentionDetectedError,
+  type LimiterWhy,
+  RateLimitedError,
+} from "../core/policy-errors.ts";
 export { type Random, seededRandom, systemRandom } from "../core/random.ts";
 export { onEvent, type Runtime, systemRuntime } from "../core/runtime.ts";
 export type { BackoffFunction, BackoffOptions, BackoffStrategy, Jitter } from "./backoff.ts";
+export { Budget, type BudgetOptions } from "./budget.ts";
 export type { CircuitBreakerOptions, CircuitState, RecoveryBackoff } from "./breaker-options.ts";
 export type { CircuitBreakerState, CircuitBreakerStats } from "./breaker-state.ts";
+export { Bulkhead, type BulkheadOptions, type BulkheadStats } from "./bulkhead.ts";
+export { Chaos, type ChaosEffect, type ChaosInjection, type ChaosOptions } from "./chaos.ts";
 export { CircuitBreaker } from "./circuit-breaker.ts";
-export { circuitBreaker, fallback, retryWithBackoff, timeout, type Wrapper } from "./decorate.ts";
+export {
+  bulkhead,
+  circuitBreaker,
+  detectContention,
+  fallback,
+  hedge,
+  rateLimit,
+  retryWithBackoff,
+  timeout,
+  type Wrapper,
+} from "./decorate.ts";
 export type { WindowOptions } from "./failure-window.ts";
 export {
   Fallback,
@@ -28,6 +57,13 @@ export {
   type FallbackSource,
   type FallbackValue,
 } from "./fallback.ts";
+export { Hedge, type HedgeOptions, type HedgeStats } from "./hedge.ts";
+export type { BudgetState, Reservation } from "./ledger.ts";
 export type { Matcher } from "./matcher.ts";
+export { type LockPermit, type LockStats, ResourceLock, type ResourceLockOptions } from "./resource-lock.ts";
+export { type RateSnapshot, readRateSnapshot, type UpstreamLimit } from "./rate-headers.ts";
+export { RateLimiter, type RateLimiterStats } from "./rate-limiter.ts";
+export type { RateKind, RateLimit, RateLimiterOptions, RateLimits } from "./rate-limits.ts";
 export { type RetryOptions, RetryPolicy } from "./retry.ts";
+export { RetryBudget, type RetryBudgetOptions } from "./retry-budget.ts";
 export { Timeout, type TimeoutOptions } from "./timeout.ts";

@@ -7,9 +7,16 @@ import type { Call } from "../core/call.ts";
 import { Pipeline } from "../core/pipeline.ts";
 import type { Policy } from "../core/policy.ts";
 import { type FakeRuntime, fakeRuntime } from "../testing/fake-clock.ts";
+import { Chaos } from "./chaos.ts";
+import { Budget } from "./budget.ts";
+import { Bulkhead } from "./bulkhead.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import { Fallback } from "./fallback.ts";
+import { Hedge } from "./hedge.ts";
+import { ResourceLock } from "./resource-lock.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 import { RetryPolicy } from "./retry.ts";
+import { RetryBudget } from "./retry-budget.ts";
 import { Timeout } from "./timeout.ts";
 
 /** How to build one layer. */
@@ -17,8 +24,26 @@ const LAYERS: ((runtime: FakeRuntime) => Policy<unknown>)[] = [
   (runtime) => new RetryPolicy({ initialDelayMs: 40, maxDelayMs: 90 }, runtime),
   (runtime) => new CircuitBreaker({ failureThreshold: 2, recoveryTimeoutMs: 60, probeTimeoutMs: 50 }, runtime),
   (runtime) => new CircuitBreaker({ failureThreshold: 2, fallback: "open", fallbackOn: "any" }, runtime),
+  (runtime) => new Bulkhead({ maxConcurrent: 1, maxQueue: 1, queueTimeoutMs: 70 }, runtime),
+  (runtime) => new ResourceLock({ acquireTimeoutMs: 80, contentionThresholdMs: 20 }, runtime),
+  (runtime) => new Budget({ limitTokens: 5, estimate: 2, cost: () => 0, onExhausted: "queue" }, runtime),
+  (runtime) => new RetryPolicy({ initialDelayMs: 20, retryBudget: new RetryBudget({ capacity: 2 }, runtime) }, runtime),
   (runtime) => new Timeout({ attemptTimeoutMs: 30 }, runtime),
+  (runtime) => new RateLimiter({ limits: { requests: { limit: 2, intervalMs: 50 } }, maxWaitMs: 60 }, runtime),
   (runtime) => new Timeout({ totalTimeoutMs: 130 }, runtime),
+  (runtime) => new Hedge({ delayMs: 25, maxHedges: 2, maxExtraShare: 1 }, runtime),
+  (runtime) => new Hedge({ delayMs: 50, percentile: 80, minimumCalls: 2, maxExtraShare: 1 }, runtime),
+  (runtime) =>
+    new Chaos(
+      {
+        enabled: true,
+        inject: [
+          { rate: 0.3, latencyMs: 35 },
+          { rate: 0.3, fault: () => "chaos" },
+        ],
+      },
+      runtime,
+    ),
   (runtime) => new Fallback({ fallback: [() => Promise.reject(new Error("no cache")), "stale"] }, runtime),
 ];
 
@@ -73,7 +98,7 @@ test("whatever policies stand around whatever operation, no timer, listener or r
         const runtime = fakeRuntime();
         const policy = new Pipeline(
           layers.map((layer) => LAYERS[layer]!(runtime)),
-          runtime.clock,
+          runtime,
         );
         const operation = operationOf(behaviours, runtime);
         const caller = new AbortController();
@@ -112,7 +137,7 @@ test("thirty thousand calls under one signal leave the heap as it was", async ()
       new CircuitBreaker({}, runtime),
       new Timeout({ attemptTimeoutMs: 1_000 }, runtime),
     ],
-    runtime.clock,
+    runtime,
   );
   const { signal } = new AbortController();
   const run = async (calls: number): Promise<number> => {

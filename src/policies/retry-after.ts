@@ -2,7 +2,7 @@ import { type Clock, parseDate } from "../core/clock.ts";
 import { causesOf, fieldOf } from "../core/errors.ts";
 
 /** Anything with `get`, such as `Headers`, or a plain record of headers in any case. */
-type HeaderBag = { get(name: string): string | null } | Record<string, unknown>;
+export type HeaderBag = { get(name: string): string | null } | Record<string, unknown>;
 
 function header(bag: HeaderBag, name: string): string | undefined {
   if (typeof bag.get === "function") return (bag as { get(name: string): string | null }).get(name) ?? undefined;
@@ -12,7 +12,8 @@ function header(bag: HeaderBag, name: string): string | undefined {
   return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
 }
 
-function headersOf(error: unknown): HeaderBag | undefined {
+/** The headers of an error, of a response, or of a result that carries its response. */
+export function headersOf(error: unknown): HeaderBag | undefined {
   const found =
     fieldOf(error, "headers") ?? fieldOf(error, "responseHeaders") ?? fieldOf(fieldOf(error, "response"), "headers");
   return typeof found === "object" && found !== null ? (found as HeaderBag) : undefined;
@@ -38,14 +39,15 @@ function waitAskedBy(error: unknown, clock: Clock): number | undefined {
   if (typeof own === "number" && isDelay(own)) return own;
   const headers = headersOf(error);
   try {
-    return headers && fromHeaders(headers, clock);
+    return headers && waitInHeaders(headers, clock);
   } catch {
     // Headers that cannot be read say nothing, and must not take the place of the error that carries them.
     return undefined;
   }
 }
 
-function fromHeaders(headers: HeaderBag, clock: Clock): number | undefined {
+/** The wait that headers ask for, in milliseconds. */
+export function waitInHeaders(headers: HeaderBag, clock: Clock): number | undefined {
   for (const name of ["retry-after-ms", "x-ms-retry-after-ms"]) {
     const ms = Number.parseFloat(header(headers, name) ?? "");
     if (isDelay(ms)) return ms;

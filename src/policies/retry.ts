@@ -23,6 +23,7 @@ import {
 } from "./backoff.ts";
 import { compileMatcher, type Matcher, matcherRule, type Matches } from "./matcher.ts";
 import { retryAfterOf } from "./retry-after.ts";
+import { aRetryBudget, type RetryBudget } from "./retry-budget.ts";
 
 export interface RetryOptions extends BackoffOptions {
   /** Names the policy in events and errors. @default "retry" */
@@ -33,6 +34,8 @@ export interface RetryOptions extends BackoffOptions {
   maxRetries?: number | undefined;
   /** Which errors are worth another attempt. @default all, except those that Holdfast never retries */
   retryableErrors?: Matcher | undefined;
+  /** Limits retries to a share of the calls of all policies that have it too. @default none */
+  retryBudget?: RetryBudget | undefined;
   /** Called before each wait. */
   onRetry?: ((retry: RetryInfo) => void) | undefined;
 }
@@ -48,6 +51,7 @@ const RULES: Rules<RetryOptions> = {
   jitter: jitterRule,
   jitterFactor: jitterFactorRule,
   retryableErrors: matcherRule,
+  retryBudget: aRetryBudget,
   onRetry: aFunction,
 };
 
@@ -64,6 +68,7 @@ type Settings = RetryOptions & { name: string; maxAttempts: number };
  *
  * Throws `RetryExhaustedError` after the last attempt, and an error that is not retryable as it is. A refusal
  * (open circuit, full bulkhead) is repeated only where it says when, and is no attempt: `attempts` counts calls.
+ * Without a token in the `retryBudget` it gives up as well.
  *
  * @example
  * ```ts
@@ -82,6 +87,7 @@ export class RetryPolicy extends PolicyBase {
   readonly name: string;
   readonly #settings: Settings;
   readonly #retryable: Matches | undefined;
+  readonly #budget: RetryBudget | undefined;
   readonly #runtime: Runtime;
 
   constructor(options: RetryOptions = {}, runtime: Runtime = systemRuntime) {
@@ -97,6 +103,7 @@ export class RetryPolicy extends PolicyBase {
     this.#settings = { ...DEFAULTS, ...folded, name, maxAttempts };
     this.name = name;
     this.#retryable = retryableErrors === undefined ? undefined : compileMatcher(retryableErrors);
+    this.#budget = folded.retryBudget;
     this.#runtime = runtime;
   }
 
@@ -120,6 +127,7 @@ export class RetryPolicy extends PolicyBase {
 
   async #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     if (call.aborted) throw call.reason;
+    this.#budget?.deposit();
     const { priorAttempts = 0, onRetry } = call.options ?? NOTHING_SAID;
     const first = 1 + priorAttempts;
     let error: unknown;
@@ -154,6 +162,7 @@ export class RetryPolicy extends PolicyBase {
       const tooLate = (why: string): unknown => (refused ? error : this.#exhausted(calls, error, why));
       if (call.deadline !== Infinity && clock.now() + delayMs >= call.deadline)
         throw tooLate(`a wait of ${Math.ceil(delayMs)} ms would pass the deadline`);
+      if (this.#budget?.take() === false) throw this.#overBudget(calls, error, this.#budget.name);
       this.#runtime.events.emit?.("retry.scheduled", { policy: this.name, attempt, delayMs, error });
       const retry: RetryInfo = { attempt, error, delayMs, refused };
       callHook(this.#runtime.events, "onRetry", this.#settings.onRetry, retry);
@@ -178,5 +187,11 @@ export class RetryPolicy extends PolicyBase {
   #exhausted(attempts: number, error: unknown, why: string): RetryExhaustedError {
     this.#runtime.events.emit?.("retry.exhausted", { policy: this.name, attempts, error });
     return new RetryExhaustedError(this.name, attempts, error, why);
+  }
+
+  /** Marked like an exhausted retry: an outer one that went on would make the calls that the budget forbids. */
+  #overBudget(attempts: number, error: unknown, budget: string): RetryExhaustedError {
+    this.#runtime.events.emit?.("retry.budget_rejected", { policy: this.name, budget, attempts, error });
+    return new RetryExhaustedError(this.name, attempts, error, `the retry budget "${budget}" is empty`);
   }
 }

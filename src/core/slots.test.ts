@@ -1,0 +1,149 @@
+import { getEventListeners } from "node:events";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { fakeRuntime } from "../testing/fake-clock.ts";
+import { type Call, callFrom } from "./call.ts";
+import { callOperation, type Operation } from "./policy.ts";
+import { holdUntilSettled, Slots } from "./slots.ts";
+
+const step = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ take: fc.constantFrom(undefined, "a", "b", "c") }) },
+  { weight: 3, arbitrary: fc.record({ give: fc.nat(20) }) },
+  { weight: 2, arbitrary: fc.record({ abort: fc.nat(20) }) },
+  { weight: 1, arbitrary: fc.record({ pass: fc.integer({ min: 1, max: 40 }) }) },
+  // Two things in one turn: an abort may meet a slot that is just being handed on.
+  { weight: 1, arbitrary: fc.record({ giveAndAbort: fc.nat(20) }) },
+);
+
+/** Who is next in a line in which keys take turns: what Slots must do, written down without its links. */
+class Line {
+  readonly lanes: { key: string | undefined; ids: number[] }[] = [];
+
+  join(key: string | undefined, id: number): void {
+    const lane = this.lanes.find((other) => other.key === key);
+    if (lane === undefined) this.lanes.push({ key, ids: [id] });
+    else lane.ids.push(id);
+  }
+
+  leave(id: number): void {
+    for (const lane of this.lanes) lane.ids = lane.ids.filter((other) => other !== id);
+    for (let i = this.lanes.length - 1; i >= 0; i--) if (this.lanes[i]!.ids.length === 0) this.lanes.splice(i, 1);
+  }
+
+  next(): number | undefined {
+    const lane = this.lanes.shift();
+    const id = lane?.ids.shift();
+    if (lane !== undefined && lane.ids.length > 0) this.lanes.push(lane);
+    return id;
+  }
+}
+
+test("whatever history, slots go to the right waiter, none is lost and none too many given (C3.2)", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 3 }), fc.array(step, { maxLength: 40 }), async (limit, steps) => {
+      const { clock } = fakeRuntime();
+      const slots = new Slots(limit, clock);
+      const line = new Line();
+      const expected = new Set<number>();
+      const holding = new Set<number>();
+      const controllers: AbortController[] = [];
+      const until: number[] = [];
+      const waiting = (): number[] => line.lanes.flatMap(({ ids }) => ids);
+      const handOn = (): void => {
+        const id = line.next();
+        if (id !== undefined) expected.add(id);
+      };
+      const give = (nth: number): void => {
+        const id = [...holding][nth % Math.max(1, holding.size)];
+        if (id === undefined) return;
+        holding.delete(id);
+        expected.delete(id);
+        handOn();
+        slots.give();
+      };
+      for (const one of steps) {
+        if ("take" in one) {
+          const id = controllers.length;
+          const controller = new AbortController();
+          controllers.push(controller);
+          until.push(id % 3 === 0 ? Infinity : clock.now() + 30);
+          const call = callFrom(clock, { signal: controller.signal });
+          if (slots.tryTake()) {
+            expect(waiting()).toEqual([]);
+            expected.add(id);
+            holding.add(id);
+          } else {
+            line.join(one.take, id);
+            const wait = slots.wait(call, until[id]!, one.take);
+            void wait.then(
+              (mine) => mine && holding.add(id),
+              () => {},
+            );
+          }
+        } else if ("give" in one) give(one.give);
+        else if ("pass" in one) {
+          await clock.advance(one.pass);
+          for (const id of waiting()) if (until[id]! <= clock.now()) line.leave(id);
+        } else {
+          const nth = "abort" in one ? one.abort : one.giveAndAbort;
+          const before = new Set(holding);
+          if ("giveAndAbort" in one) give(nth);
+          const id = nth % Math.max(1, controllers.length);
+          controllers[id]?.abort();
+          line.leave(id);
+          // Who was handed a slot in this very turn and is aborted in it passes it on; a holder keeps it.
+          if (expected.has(id) && !before.has(id)) {
+            expected.delete(id);
+            handOn();
+          }
+        }
+        await clock.advance(0);
+        expect([...holding].sort()).toEqual([...expected].sort());
+        expect(slots.taken).toBe(holding.size);
+        expect(slots.taken).toBeLessThanOrEqual(limit);
+        expect(slots.waiting).toBe(waiting().length);
+        expect(slots.waiting === 0 || slots.taken === limit).toBe(true);
+      }
+      while (holding.size > 0) {
+        give(0);
+        await clock.advance(0);
+      }
+      expect([slots.taken, slots.waiting, clock.pendingTimers]).toEqual([0, 0, 0]);
+      for (const { signal } of controllers) expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("a hundred thousand waiters leave from the front, the back and the middle in no time (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new Slots(1, clock);
+  slots.tryTake();
+  const controllers = Array.from({ length: 100_000 }, () => new AbortController());
+  const waits = controllers.map(({ signal }) => slots.wait(callFrom(clock, { signal }), Infinity).catch(() => false));
+  const began = process.cpuUsage();
+  const order = controllers.map((_, i) => (i * 7919) % controllers.length);
+  for (const i of order.slice(0, 50_000)) controllers[i]!.abort("gone");
+  for (let i = 0; i < 50_000; i++) slots.give();
+  const { user } = process.cpuUsage(began);
+  expect(slots.waiting).toBe(0);
+  expect((await Promise.all(waits)).filter(Boolean)).toHaveLength(50_000);
+  // Finding each of them by a search would take minutes.
+  expect(user / 1000).toBeLessThan(3_000);
+});
+
+test("what is inside may go on calling after it has settled, and releases once (C3.2)", async () => {
+  const call: Call = callFrom(fakeRuntime().clock, undefined);
+  let released = 0;
+  let again: () => unknown = () => {};
+  const next = (operation: Operation<unknown>): unknown => ((again = () => callOperation(operation, call)), "done");
+  const value = await holdUntilSettled(
+    next,
+    () => 1,
+    call,
+    () => released++,
+  );
+  expect([value, released]).toEqual(["done", 1]);
+  await again();
+  expect(released).toBe(1);
+});
