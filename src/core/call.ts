@@ -114,6 +114,11 @@ export class Call {
     return this.#abortable ? this.signal : undefined;
   }
 
+  /** @internal A fallback has given `value` in place of the operation, because of `error`. */
+  noteFallback(value: unknown, error: unknown): void {
+    this.parent?.noteFallback(value, error);
+  }
+
   /** @internal The same call, seen as attempt `attempt` of a retry. */
   forAttempt(attempt: number): Call {
     return new Call(this, attempt, this.deadline, false, null, null);

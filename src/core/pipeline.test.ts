@@ -38,6 +38,21 @@ class Trace extends PolicyBase {
   }
 }
 
+/** A policy that takes a stale value for a failure. */
+class Picky extends Trace {
+  constructor() {
+    super("picky", []);
+  }
+
+  override around(next: Invoke): Invoke {
+    return async (operation, call) => {
+      const value = await next(operation, call);
+      if (value === "stale") throw new Error("served, and not good enough");
+      return value;
+    };
+  }
+}
+
 const down = (): Promise<never> => Promise.reject(new Error("down"));
 
 describe("order", () => {
@@ -126,6 +141,23 @@ describe("outcomes", () => {
     const second = await policy.executeOutcome(down, { deadlineMs: 1_000 });
     expect(second).toMatchObject({ ok: false, refused: true, retryAfterMs: 5_000 });
     expect(!second.ok && second.error).toBeInstanceOf(CircuitBreakerOpenError);
+  });
+
+  test("a fallback deep inside says so too, unless another value came of the call (C3.5, C10.1)", async () => {
+    const runtime = fakeRuntime();
+    const served = (error: unknown): boolean => (error as Error).message === "served, and not good enough";
+    const retry = new RetryPolicy({ strategy: "immediate", retryableErrors: served }, runtime);
+    const breaker = new CircuitBreaker({ fallback: "stale", fallbackOn: "any" }, runtime);
+    const inner = new Pipeline([breaker], runtime);
+    const policy = new Pipeline([new Timeout({ totalTimeoutMs: 1_000 }, runtime), retry, inner], runtime);
+    const deep = await policy.executeOutcome(down);
+    expect(deep).toEqual({ ok: true, value: "stale", fallbackUsed: true, error: new Error("down") });
+    // A policy between them that throws a fallback's value away, and calls again.
+    const picky = new Pipeline([retry, new Picky(), inner], runtime);
+    let calls = 0;
+    const outcome = picky.executeOutcome(() => (++calls < 2 ? down() : "fresh"));
+    await runtime.clock.advance(0);
+    expect(await outcome).toEqual({ ok: true, value: "fresh" });
   });
 
   test("a fallback that stands outermost says that it served, and why (C3.5, C10.1)", async () => {

@@ -1,9 +1,11 @@
-import { type Call, type CallOptions, callFrom } from "./call.ts";
-import { ConfigError } from "./errors.ts";
+import { Call, type CallOptions, callFrom } from "./call.ts";
+import { ConfigError, isRefusal } from "./errors.ts";
 import { type OrderProblem, orderProblems } from "./pipeline-order.ts";
 import {
   callOperation,
+  failed,
   type Invoke,
+  type InvokeOutcome,
   type Operation,
   type Outcome,
   type Policy,
@@ -17,22 +19,25 @@ export type FallbackOf<P extends readonly Policy<unknown>[]> = {
   [I in keyof P]: P[I] extends Policy<infer F> ? F : never;
 }[number];
 
-/** Links policies from the inside out; a guard right outside a policy that can take it in shares its frame. */
+/** Links policies from the inside out; what stands right outside a policy that can take it in shares its frame. */
 function link(policies: readonly Policy<unknown>[], next: Invoke): Invoke {
   let inner = next;
   for (let i = policies.length - 1; i >= 0; i--) {
     const policy = policies[i]!;
-    const guard = policies[i - 1]?.guard;
-    if (guard !== undefined && policy.aroundGuarded !== undefined) {
-      inner = policy.aroundGuarded(inner, guard);
-      i--;
-    } else {
+    if (policy.aroundWith === undefined) {
       inner = policy.around(inner);
+      continue;
     }
+    // Slots are held until the operation has settled, which only its immediate neighbour sees.
+    const holder = inner === callOperation && policies[i - 1]?.slots !== undefined ? policies[--i]! : null;
+    const guard = policies[i - 1]?.guard;
+    if (guard !== undefined) i--;
+    inner = policy.aroundWith(inner, guard ?? null, holder);
   }
   return inner;
 }
 
+/** An empty pipeline: the operation alone, which may return or throw at once. */
 async function bare<T>(operation: Operation<T>, call: Call): Promise<T> {
   if (call.aborted) throw call.reason;
   return operation(call);
@@ -43,7 +48,19 @@ function flat(policies: readonly Policy<unknown>[]): Policy<unknown>[] {
   return policies.flatMap((policy) => (policy instanceof Pipeline ? flat(policy.policies) : [policy]));
 }
 
-type OutcomeOf = (operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>;
+/** A call whose outcome is asked for: it learns what the bare value or error does not tell. */
+class WatchedCall extends Call {
+  reachedOperation = false;
+  served: { value: unknown; error: unknown } | null = null;
+
+  constructor(parent: Call) {
+    super(parent, parent.attempt, parent.deadline, false, null, parent.options);
+  }
+
+  override noteFallback(value: unknown, error: unknown): void {
+    this.served = { value, error };
+  }
+}
 
 /**
  * Policies around one another, outermost first; itself a policy. One whose order defeats itself says so with the event
@@ -54,8 +71,8 @@ export class Pipeline<F = never> extends PolicyBase<F> {
   readonly name: string;
   readonly policies: readonly Policy<unknown>[];
   #invoke: Invoke;
-  /** Set where a fallback stands outermost: it knows whether it served, which the bare value no longer shows. */
-  #outcome: OutcomeOf | undefined;
+  /** Set where a policy that refuses stands outermost: its refusal is a value. */
+  #outcome: InvokeOutcome | undefined;
   readonly #runtime: Runtime;
 
   constructor(policies: readonly Policy<unknown>[], runtime: Runtime = systemRuntime) {
@@ -66,9 +83,8 @@ export class Pipeline<F = never> extends PolicyBase<F> {
     this.policies = [...policies];
     this.name = policies.map((policy) => policy.kind).join(" > ") || "empty";
     this.#runtime = runtime;
-    this.#invoke = this.around(callOperation);
-    const [outermost, ...inner] = this.policies;
-    this.#outcome = outermost?.outcomeAround?.(link(inner, callOperation));
+    this.#invoke = this.policies.length === 0 ? bare : this.around(callOperation);
+    this.#outcome = this.outcomeAround(callOperation);
     const problems = orderProblems(flat(policies));
     if (problems.length > 0) this.#warnAtFirstCall(problems);
   }
@@ -77,16 +93,26 @@ export class Pipeline<F = never> extends PolicyBase<F> {
     return link(this.policies, next);
   }
 
-  execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | F> {
-    const call = callFrom(this.#runtime.clock, options);
-    // An empty pipeline is the bare operation, which may return or throw at once.
-    if (this.policies.length === 0) return bare(operation, call);
-    return this.#invoke(operation, call) as Promise<T | F>;
+  /** @internal */
+  outcomeAround(next: Invoke): InvokeOutcome | undefined {
+    const [outermost, ...inner] = this.policies;
+    return outermost?.outcomeAround?.(link(inner, next));
   }
 
-  override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T | F>> {
-    if (this.#outcome === undefined) return super.executeOutcome(operation, options);
-    return this.#outcome(operation, callFrom(this.#runtime.clock, options)) as Promise<Outcome<T | F>>;
+  execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | F> {
+    return this.#invoke(operation, callFrom(this.#runtime.clock, options)) as Promise<T | F>;
+  }
+
+  override async executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T | F>> {
+    const call = new WatchedCall(callFrom(this.#runtime.clock, options));
+    const watched: Operation<T> = (inner) => {
+      call.reachedOperation = true;
+      return operation(inner);
+    };
+    const outcome = await (this.#outcome === undefined ? this.#outcomeOf(watched, call) : this.#outcome(watched, call));
+    const { served } = call;
+    if (!outcome.ok || served === null || !Object.is(served.value, outcome.value)) return outcome as Outcome<T>;
+    return { ok: true, value: outcome.value as T, fallbackUsed: true, error: served.error };
   }
 
   describe(): PolicyDescription {
@@ -96,6 +122,14 @@ export class Pipeline<F = never> extends PolicyBase<F> {
       options: {},
       children: this.policies.map((policy) => policy.describe()),
     };
+  }
+
+  async #outcomeOf(operation: Operation<unknown>, call: WatchedCall): Promise<Outcome<unknown>> {
+    try {
+      return { ok: true, value: await this.#invoke(operation, call) };
+    } catch (error) {
+      return failed(error, !call.reachedOperation && isRefusal(error));
+    }
   }
 
   /** Not when it is built, since most are built before anybody can listen; and later calls go as if nothing had been. */

@@ -7,6 +7,9 @@ export type Operation<T> = (call: Call) => T | PromiseLike<T>;
 /** A call on its way inward: the next policy, or at last the operation. */
 export type Invoke = (operation: Operation<unknown>, call: Call) => unknown;
 
+/** Like `Invoke`, for whoever asks for the outcome. */
+export type InvokeOutcome = (operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>;
+
 /** What came of a call, as a value. `refused` means that the operation was not called. */
 export type Outcome<T> = Served<T> | Failed;
 
@@ -49,6 +52,16 @@ export interface Guard {
   failedWith(error: unknown, permit: number, startedAt: number, call: Call): void;
 }
 
+/**
+ * A policy that is no more than slots to hold, like a bulkhead. A timeout right inside, with nothing but the operation
+ * in it, knows when that has really settled, and so can hold the slot itself.
+ */
+export interface Holdable {
+  /** Takes a slot where one is free; otherwise the call goes through the policy itself, to wait or be refused. */
+  tryTake(): boolean;
+  give(): void;
+}
+
 /** Something that wraps a call. `F` is what it may return in place of the operation's own result. */
 export interface Policy<F = never> {
   readonly kind: string;
@@ -67,10 +80,12 @@ export interface Policy<F = never> {
   around(next: Invoke): Invoke;
   /** @internal This policy as a guard, where it is no more than that. */
   readonly guard?: Guard | undefined;
-  /** @internal Like `around`, with the guard of the policy right outside taken in. */
-  aroundGuarded?(next: Invoke, guard: Guard): Invoke;
-  /** @internal Like `around`, for a policy whose outcome says more than the value. */
-  outcomeAround?(next: Invoke): (operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>>;
+  /** @internal This policy as slots to hold, where it is no more than that. */
+  readonly slots?: Holdable | undefined;
+  /** @internal Like `around`, with what stands right outside taken in: a guard, and inside of it a policy with slots. */
+  aroundWith?(next: Invoke, guard: Guard | null, holder: Policy<unknown> | null): Invoke;
+  /** @internal Like `around`, for a policy that refuses calls: its refusal is a value whose error is built when read. */
+  outcomeAround?(next: Invoke): InvokeOutcome | undefined;
   /** This policy as plain data. */
   describe(): PolicyDescription;
 }

@@ -5,6 +5,7 @@ import {
   callOperation,
   failed,
   type Failed,
+  type Holdable,
   type Invoke,
   type Operation,
   type Outcome,
@@ -135,6 +136,11 @@ export class Bulkhead extends PolicyBase {
 
   around(next: Invoke): Invoke {
     return (operation, call) => this.#admit(next, operation, call);
+  }
+
+  /** @internal */
+  get slots(): Holdable {
+    return this.#slots;
   }
 
   getStats(): BulkheadStats {

@@ -90,11 +90,6 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
     return async (operation, call) => valueOf(await this.#run(next, operation, call));
   }
 
-  /** @internal A pipeline with this fallback outermost can say in its outcome that it served. */
-  outcomeAround(next: Invoke): (operation: Operation<unknown>, call: Call) => Promise<Outcome<unknown>> {
-    return (operation, call) => this.#run(next, operation, call);
-  }
-
   describe(): PolicyDescription {
     return { kind: this.kind, name: this.name, options: { fallback: describeSource(this.#options.fallback) } };
   }
@@ -129,6 +124,7 @@ export async function serveFallback(
     try {
       const value: unknown =
         typeof link === "function" ? await link({ error, attempts, name, signal: call.signal }) : link;
+      call.noteFallback(value, error);
       const served: Served<unknown> = { ok: true, value, fallbackUsed: true, error };
       return served;
     } catch (thrown) {

@@ -6,8 +6,10 @@ import { anId, checkOptions, positiveMs, type Rules } from "../core/options.ts";
 import {
   callOperation,
   type Guard,
+  type Holdable,
   type Invoke,
   type Operation,
+  type Policy,
   PolicyBase,
   type PolicyDescription,
   REFUSED,
@@ -81,16 +83,53 @@ export class Timeout extends PolicyBase {
   }
 
   /** @internal */
-  aroundGuarded(next: Invoke, guard: Guard): Invoke {
-    return (operation, call) => this.#run(next, operation, call, guard);
+  aroundWith(next: Invoke, guard: Guard | null, holder: Policy<unknown> | null): Invoke {
+    const slots = holder?.slots ?? null;
+    const held = holder?.around(this.around(next));
+    return (operation, call) => {
+      if (call.aborted) return Promise.reject(call.reason);
+      const permit = guard === null ? 0 : guard.enter();
+      if (permit === REFUSED) return guard!.refuse(call);
+      if (slots !== null && !slots.tryTake()) return this.#runHeld(held!, operation, call, guard, permit);
+      return this.#runAdmitted(next, operation, call, guard, permit, slots);
+    };
   }
 
-  #run(next: Invoke, operation: Operation<unknown>, parent: Call, guard: Guard | null = null): Promise<unknown> {
+  #run(next: Invoke, operation: Operation<unknown>, parent: Call): Promise<unknown> {
     if (parent.aborted) return Promise.reject(parent.reason);
-    const permit = guard === null ? 0 : guard.enter();
-    if (permit === REFUSED) return guard!.refuse(parent);
+    return this.#runAdmitted(next, operation, parent, null, 0, null);
+  }
+
+  /** No slot is free: the call goes through the policy that has them, and this one is the guard's frame only. */
+  async #runHeld(
+    held: Invoke,
+    operation: Operation<unknown>,
+    call: Call,
+    guard: Guard | null,
+    permit: number,
+  ): Promise<unknown> {
+    const startedAt = this.#runtime.clock.now();
+    let value: unknown;
+    try {
+      value = await held(operation, call);
+    } catch (error) {
+      guard?.failedWith(error, permit, startedAt, call);
+      throw error;
+    }
+    guard?.returned(value, permit, startedAt);
+    return value;
+  }
+
+  #runAdmitted(
+    next: Invoke,
+    operation: Operation<unknown>,
+    parent: Call,
+    guard: Guard | null,
+    permit: number,
+    slots: Holdable | null,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const call = new TimedCall(parent, this, this.#runtime, this.#queue, guard, permit, resolve, reject);
+      const call = new TimedCall(parent, this, this.#runtime, this.#queue, guard, permit, slots, resolve, reject);
       let result: unknown;
       try {
         result = next(operation, call);
@@ -125,6 +164,7 @@ class TimedCall extends Call implements Deadline {
   readonly #timer: Timer | null = null;
   readonly #guard: Guard | null;
   readonly #permit: number;
+  readonly #slots: Holdable | null;
   readonly #startedAt: number;
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (error: unknown) => void;
@@ -137,6 +177,7 @@ class TimedCall extends Call implements Deadline {
     queue: DeadlineQueue | null,
     guard: Guard | null,
     permit: number,
+    slots: Holdable | null,
     resolve: (value: unknown) => void,
     reject: (error: unknown) => void,
   ) {
@@ -147,6 +188,7 @@ class TimedCall extends Call implements Deadline {
     this.#queue = queue;
     this.#guard = guard;
     this.#permit = permit;
+    this.#slots = slots;
     this.#startedAt = now;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -165,12 +207,14 @@ class TimedCall extends Call implements Deadline {
   }
 
   returned(value: unknown): void {
+    this.#slots?.give();
     if (!this.#inTime()) return this.#late({ outcome: "value" });
     this.#guard?.returned(value, this.#permit, this.#startedAt);
     this.#resolve(value);
   }
 
   failed(error: unknown): void {
+    this.#slots?.give();
     if (!this.#inTime()) return this.#late({ outcome: "error", error });
     this.#guard?.failedWith(error, this.#permit, this.#startedAt, this.parent!);
     this.#reject(error);
