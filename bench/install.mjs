@@ -1,24 +1,28 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 
-const manifest = (path) => {
-  const url = new URL(path, import.meta.url);
-  return existsSync(url) ? JSON.parse(readFileSync(url, "utf8")) : undefined;
+const manifest = (...path) => {
+  const file = join(...path, "package.json");
+  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
 };
-const peers = Object.entries(manifest("package.json").dependencies);
+const peersOf = (folder) => Object.entries(manifest(folder).dependencies);
 
-/** Installs the peers that are missing or of another version than the one pinned here. */
-export function installPeers() {
-  if (peers.every(([name, version]) => manifest(`node_modules/${name}/package.json`)?.version === version)) return;
-  console.log(
-    "Installing the peers to compare with: npm ci --prefix bench (about a minute; better-sqlite3 may compile)",
-  );
-  const { status } = spawnSync("npm", ["ci", "--prefix", import.meta.dirname], {
+/** Installs the peers that are missing, or of another version than the one that the folder's package.json pins. */
+export function installPeers(folder = import.meta.dirname) {
+  const there = ([name, version]) => manifest(folder, "node_modules", name)?.version === version;
+  if (peersOf(folder).every(there)) return;
+  const command = `npm ci --prefix ${basename(folder)}`;
+  console.log(`Installing the peers to compare with: ${command} (up to a minute)`);
+  const { status } = spawnSync("npm", ["ci", "--prefix", folder], {
     stdio: "inherit",
     shell: process.platform === "win32",
   });
-  if (status !== 0) throw new Error(`npm ci --prefix bench ended with status ${status}; run it by hand to see why`);
+  if (status !== 0) throw new Error(`${command} ended with status ${status}; run it by hand to see why`);
 }
 
 /** The versions measured: our own, then every pinned peer. */
-export const versions = () => ({ holdfast: manifest("../package.json").version, ...Object.fromEntries(peers) });
+export const versions = (folder = import.meta.dirname) => ({
+  holdfast: manifest(folder, "..").version,
+  ...Object.fromEntries(peersOf(folder)),
+});
