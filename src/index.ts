@@ -16,7 +16,7 @@ export type { DeadLetters } from "./engine/dead-letters.ts";
 // Stores
 export { MemoryStore } from "./stores/memory.ts";
 export { SqliteStore, type SqliteStoreOptions } from "./stores/sqlite.ts";
-export { openStore } from "./stores/open.ts";
+export { openSharedState, openStore } from "./stores/open.ts";
 export type {
   Append,
   Claim,
@@ -32,14 +32,16 @@ export type {
 export type { StoredRecord } from "./core/record.ts";
 export type { ValueType } from "./core/codec.ts";
 
+// State that processes share
+export { MemorySharedState } from "./stores/memory-shared-state.ts";
+export { SqliteSharedState, type SqliteSharedStateOptions } from "./stores/sqlite-shared-state.ts";
+
 // Errors of the engine; those of the policies come with them
 export {
-  LeaseLostError,
   NodeCrashedError,
   NotFoundError,
   RunInUseError,
   StoreCorruptError,
-  StoreUnavailableError,
   type StoredError,
   UnserializableValueError,
   VersionMismatchError,

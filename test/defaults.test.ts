@@ -5,6 +5,9 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openDefaultStore } from "../src/default-engine.ts";
 import { RetryExhaustedError } from "../src/core/errors.ts";
 import {
+  AdaptiveConcurrency,
+  type AdaptiveConcurrencyOptions,
+  type AdaptiveOptions,
   type BackoffOptions,
   Budget,
   type BudgetOptions,
@@ -22,7 +25,11 @@ import {
   Fallback,
   Hedge,
   type HedgeOptions,
+  MemorySharedState,
   MemoryStore,
+  type Policy,
+  type Priority,
+  type PriorityShares,
   type RecoveryBackoff,
   resilientQueueRun,
   ResourceLock,
@@ -33,12 +40,14 @@ import {
   type RateLimit,
   type RateLimiterOptions,
   RetryPolicy,
+  SqliteSharedState,
   SqliteStore,
   Timeout,
   Workflow,
   type WorkflowOptions,
 } from "../src/index.ts";
-import { FakeClock, fakeRuntime } from "../src/testing/index.ts";
+import { FakeClock, type FakeRuntime, fakeRuntime } from "../src/testing/index.ts";
+import { forget } from "./leak-oracle.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
 
@@ -99,6 +108,10 @@ async function charged(options: BudgetOptions, operation: () => unknown): Promis
 
 function retryBudget(other: unknown, key: keyof RetryBudgetOptions): Probe {
   return { other, observe: (value) => new RetryBudget({ [key]: value }) };
+}
+
+function adaptive(other: unknown, key: keyof AdaptiveOptions): Probe {
+  return { other, observe: (value) => new CircuitBreaker({ adaptive: { [key]: value } }).describe() };
 }
 
 /** How long a breaker stays open the first three times. */
@@ -166,18 +179,50 @@ function slots(other: unknown, key: keyof BulkheadOptions): Probe {
   return { other, observe: (value) => new Bulkhead({ maxConcurrent: 1, [key]: value }).describe() };
 }
 
-function lock(other: unknown, key: keyof ResourceLockOptions): Probe {
-  return { other, observe: (value) => new ResourceLock({ [key]: value }).describe() };
+function adaptiveSlots(other: unknown, key: keyof AdaptiveConcurrencyOptions): Probe {
+  return { other, observe: (value) => new AdaptiveConcurrency({ [key]: value }).describe() };
 }
 
-/** How long a call waits at most in the queue of a bulkhead whose only slot is never free. */
-async function queueWait(deadlineMs: number): Promise<number> {
+function share(other: unknown, key: keyof PriorityShares): Probe {
+  const smaller = { critical: 0.01, high: 0.01, normal: 0.01, low: 0.01 };
+  const below = { ...smaller, [key]: undefined };
+  const priorities = ["critical", "high", "normal", "low"] as const;
+  for (const priority of priorities.slice(0, priorities.indexOf(key))) below[priority] = 1;
+  return { other, observe: (value) => new AdaptiveConcurrency({ shares: { ...below, [key]: value } }).describe() };
+}
+
+/** To what a limit of 100 has fallen after a call has brought this. */
+async function limitAfter(operation: () => unknown): Promise<number> {
+  const policy = new AdaptiveConcurrency({ initialLimit: 100 });
+  await policy.executeOutcome(operation);
+  return policy.getStats().limit;
+}
+
+/** How important a call is taken for that is refused. */
+async function priorityOf(priority: unknown): Promise<unknown> {
+  const policy = new AdaptiveConcurrency({ maxLimit: 1 });
+  const options = { priority: priority as Priority | undefined };
+  await policy.execute(() => policy.executeOutcome(() => 1, options));
+  return policy.getStats().rejected;
+}
+
+function lock(other: unknown, key: keyof ResourceLockOptions): Probe {
+  const lease = key === "leaseMs" ? new MemorySharedState() : undefined;
+  return { other, observe: (value) => new ResourceLock({ lease, [key]: value }).describe() };
+}
+
+/** How long a call waits at most in the queue of a policy whose only slot is never free. */
+async function queueWait(deadlineMs: number, build: (runtime: FakeRuntime) => Policy): Promise<number> {
   const runtime = fakeRuntime();
-  const bulkhead = new Bulkhead({ maxConcurrent: 1, maxQueue: 1 }, runtime);
-  void bulkhead.execute(() => new Promise(() => {}));
-  const waiting = bulkhead.execute(() => 0, { deadlineMs }).catch(() => runtime.clock.now());
+  const policy = build(runtime);
+  void policy.execute(() => new Promise(() => {}));
+  const waiting = policy.execute(() => 0, { deadlineMs }).catch(() => runtime.clock.now());
   await runtime.clock.advance(1e9);
   return waiting;
+}
+
+async function waitsForItsDeadline(build: (runtime: FakeRuntime) => Policy): Promise<boolean> {
+  return (await queueWait(7, build)) === 7 && (await queueWait(1e8, build)) === 1e8;
 }
 
 /** How many of five runs are under way at the same time. */
@@ -340,6 +385,24 @@ const PROBES: Record<string, Probe> = {
     other: 999,
     observe: (value) => budgetOf({ onExhausted: "queue", maxQueue: value as number }).describe(),
   },
+  "BudgetOptions.reservationLeaseMs": {
+    other: 59_999,
+    observe: (value) =>
+      budgetOf({ sharedState: new MemorySharedState(), reservationLeaseMs: value as number }).describe(),
+  },
+  "ReserveOptions.wait": {
+    other: false,
+    observe: async (wait) => {
+      const budget = budgetOf({});
+      const held = budget.reserve(9);
+      const next = budget.reserveWhenFree(9, { wait: wait as boolean | undefined }).then(
+        () => "held",
+        () => "refused",
+      );
+      held.release();
+      return next;
+    },
+  },
   "BudgetOptions.dryRun": { other: true, observe: (value) => budgetOf({ dryRun: value as boolean }).describe() },
   "RetryOptions.retryableErrors": {
     words: "all, except those that Holdfast never retries",
@@ -392,12 +455,46 @@ const PROBES: Record<string, Probe> = {
   "BulkheadOptions.dryRun": slots(true, "dryRun"),
   "BulkheadOptions.queueTimeoutMs": {
     words: "as long as its deadline allows",
-    holds: async () => (await queueWait(7)) === 7 && (await queueWait(1e8)) === 1e8,
+    holds: () => waitsForItsDeadline((runtime) => new Bulkhead({ maxConcurrent: 1, maxQueue: 1 }, runtime)),
   },
+  "AdaptiveConcurrencyOptions.name": adaptiveSlots("a", "name"),
+  "AdaptiveConcurrencyOptions.initialLimit": {
+    words: "20, or the nearest that the other two allow",
+    holds: () => {
+      const initial = (options: AdaptiveConcurrencyOptions) => new AdaptiveConcurrency(options).getStats().limit;
+      return `${[initial({}), initial({ maxLimit: 5 }), initial({ minLimit: 30 })]}` === "20,5,30";
+    },
+  },
+  "AdaptiveConcurrencyOptions.minLimit": adaptiveSlots(2, "minLimit"),
+  "AdaptiveConcurrencyOptions.maxLimit": adaptiveSlots(199, "maxLimit"),
+  "AdaptiveConcurrencyOptions.increase": adaptiveSlots(2, "increase"),
+  "AdaptiveConcurrencyOptions.backoffRatio": adaptiveSlots(0.8, "backoffRatio"),
+  "AdaptiveConcurrencyOptions.overloadErrors": {
+    words: "the statuses 429, 503 and 529, and timeouts",
+    holds: async () => {
+      const limits: number[] = [];
+      for (const status of [429, 503, 529, 404, 500])
+        limits.push(await limitAfter(() => Promise.reject(Object.assign(new Error("x"), { status }))));
+      limits.push(await limitAfter(() => new Timeout({ attemptTimeoutMs: 1 }).execute(() => new Promise(() => {}))));
+      return `${limits}` === "70,70,70,100,100,70";
+    },
+  },
+  "AdaptiveConcurrencyOptions.maxQueue": adaptiveSlots(1, "maxQueue"),
+  "AdaptiveConcurrencyOptions.queueTimeoutMs": {
+    words: "as long as its deadline allows",
+    holds: () => waitsForItsDeadline((runtime) => new AdaptiveConcurrency({ maxLimit: 1, maxQueue: 1 }, runtime)),
+  },
+  "AdaptiveConcurrencyOptions.dryRun": adaptiveSlots(true, "dryRun"),
+  "PriorityShares.critical": share(0.9, "critical"),
+  "PriorityShares.high": share(0.9, "high"),
+  "PriorityShares.normal": share(0.9, "normal"),
+  "PriorityShares.low": share(0.9, "low"),
+  "CallOptions.priority": { other: "low", observe: priorityOf },
   "ResourceLockOptions.name": lock("l", "name"),
   "ResourceLockOptions.maxConcurrent": lock(2, "maxConcurrent"),
   "ResourceLockOptions.acquireTimeoutMs": lock(29_999, "acquireTimeoutMs"),
   "ResourceLockOptions.contentionThresholdMs": lock(4_999, "contentionThresholdMs"),
+  "ResourceLockOptions.leaseMs": lock(9_999, "leaseMs"),
   "FallbackOptions.name": { other: "f", observe: (name) => new Fallback({ fallback: 1, name: name as string }).name },
   "CircuitBreakerOptions.name": breaker({}, "c", "name"),
   "CircuitBreakerOptions.failureThreshold": breaker({}, 4, "failureThreshold"),
@@ -412,6 +509,14 @@ const PROBES: Record<string, Probe> = {
     0.5,
     "slowCallRateThreshold",
   ),
+  "CircuitBreakerOptions.quorum": breaker({ sharedState: new MemorySharedState() }, 2, "quorum"),
+  "CircuitBreakerOptions.syncMs": breaker({ sharedState: new MemorySharedState() }, 251, "syncMs"),
+  "CircuitBreakerOptions.adaptive": breaker({}, true, "adaptive"),
+  "CircuitBreakerOptions.dryRun": breaker({}, true, "dryRun"),
+  "CircuitBreakerOptions.shared": breaker({ name: "defaults.test" }, true, "shared"),
+  "AdaptiveOptions.badRate": adaptive(0.3, "badRate"),
+  "AdaptiveOptions.callsPerFalseOpening": adaptive(1_000, "callsPerFalseOpening"),
+  "AdaptiveOptions.memoryMs": adaptive(1_000, "memoryMs"),
   "CircuitBreakerOptions.fallbackOn": breaker({ fallback: 1 }, "any", "fallbackOn"),
   "CircuitBreakerOptions.countsAsFailure": {
     words: "all but refusals, aborts and mistakes in the configuration",
@@ -441,6 +546,25 @@ const PROBES: Record<string, Probe> = {
     holds: async () => `${await openTimes({ backoffMultiplier: 1000 })}` === "100,100000,100000000",
   },
   "RecoveryBackoff.jitterFactor": recovery({}, 0.5, "jitterFactor"),
+  "SqliteSharedStateOptions.busyTimeoutMs": {
+    other: 1999,
+    observe: async (value) => {
+      pragmas.length = 0;
+      const state = new SqliteSharedState("busy.db", { busyTimeoutMs: value as number });
+      await state.update("key", () => ({ next: undefined, keepMs: 0, result: 0 })).catch(() => {});
+      await state.close();
+      return pragmas.join(" ").match(/busy_timeout\s*=\s*(\d+)/i)?.[1];
+    },
+  },
+  "SqliteSharedStateOptions.machineNow": {
+    words: "that of the machine",
+    holds: async () => {
+      const state = new SqliteSharedState("time.db");
+      const now = await state.update("key", (_, at) => ({ next: undefined, keepMs: 0, result: at }));
+      const [seconds] = process.hrtime();
+      return Math.abs(now - seconds * 1000) < 60_000;
+    },
+  },
   "SqliteStoreOptions.busyTimeoutMs": {
     other: 1999,
     observe: async (value) => {
@@ -505,6 +629,8 @@ const DOCUMENTED = documentedDefaults(sourcePaths().map(read));
 
 test("every @default in src/ is what the code does", async () => {
   expect(await wrongDefaults(DOCUMENTED, PROBES)).toEqual([]);
+  // Some probes leave runs and calls under way that never end.
+  forget();
 });
 
 test("the contract's table of breaker options has the same defaults (C2.1)", () => {
@@ -517,6 +643,7 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
 
 /** For each page of a policy, the options that its table of defaults is about. */
 const PAGES: Record<string, readonly string[]> = {
+  "adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
   bulkhead: ["BulkheadOptions"],
   chaos: ["ChaosOptions", "ChaosInjection"],
   "circuit-breaker": ["CircuitBreakerOptions"],

@@ -72,6 +72,7 @@ export const LAYERS: Layers = {
     process: {
       "engine/owner.ts": "names and looks for processes, to take over the runs of dead ones",
       "cli/terminal.ts": "the only way of the command line to its process: arguments, streams, signals",
+      "stores/machine-time.ts": "reads the monotonic clock that all processes of a machine share",
       "executor/environment.ts": "the only reader of the environment below the command line (C4.5)",
     },
     Buffer: {

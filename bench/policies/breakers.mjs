@@ -33,7 +33,7 @@ const makers = {
 };
 
 const make = await makers[process.argv[2]]();
-const breakers = new Array(COUNT);
+const breakers = Array.from({ length: COUNT }, () => null);
 for (let i = 0; i < 100; i++) make(i);
 globalThis.gc();
 const before = process.memoryUsage().heapUsed;

@@ -1,5 +1,9 @@
+import { followAbort, unfollowAbort } from "./aborts.ts";
 import type { Clock } from "./clock.ts";
 import { TimeoutError } from "./errors.ts";
+
+/** How important a call is, the most important first. */
+export type Priority = "critical" | "high" | "normal" | "low";
 
 /** What a caller may say about one call of a policy. */
 export interface CallOptions {
@@ -11,6 +15,8 @@ export interface CallOptions {
   deadlineMs?: number | undefined;
   /** Whose call this is, such as a tenant or a user: for policies that share out between them, or name them. */
   key?: string | undefined;
+  /** How important the call is, for policies that shed the least important first. @default "normal" */
+  priority?: Priority | undefined;
   /** Attempts already made on this call in an earlier life, for a caller that remembers them. @default 0 */
   priorAttempts?: number | undefined;
   /** Called before each wait of the outermost retry, for a caller that keeps a record of it. */
@@ -99,6 +105,11 @@ export class Call {
     return this.options?.key ?? this.parent?.key;
   }
 
+  /** How important the call is, where the caller has said it. */
+  get priority(): Priority | undefined {
+    return this.options?.priority ?? this.parent?.priority;
+  }
+
   /** Whether anything but an own timeout could ever cancel this call. */
   get #abortable(): boolean {
     return this.#signal !== null || this.#scoped || (this.parent !== null && this.parent.#abortable);
@@ -140,7 +151,7 @@ export class Call {
   /** @internal A scope is over: it follows its parent no longer. */
   end(): void {
     this.#ended = true;
-    if (this.#controller !== null) this.parent?.waitSignal?.removeEventListener("abort", this.#follow);
+    if (this.#controller !== null) unfollowAbort(this.parent?.waitSignal, this.#follow);
   }
 
   #makeSignal(): AbortSignal {
@@ -149,7 +160,7 @@ export class Call {
     this.#signal = controller.signal;
     if (this.#aborted) controller.abort(this.#reason);
     else if (!this.#ended && this.parent?.aborted) controller.abort(this.parent.reason);
-    else if (!this.#ended) this.parent?.waitSignal?.addEventListener("abort", this.#follow, { once: true });
+    else if (!this.#ended) followAbort(this.parent?.waitSignal, this.#follow);
     return this.#signal;
   }
 

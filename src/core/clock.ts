@@ -2,6 +2,7 @@
  * The only file that touches `Date`, `performance` and timers. Everything else asks a {@link Clock}, so that a test
  * can own time and no wall-clock jump can change a timeout, a backoff or a breaker (C0.4).
  */
+import { followAbort, unfollowAbort } from "./aborts.ts";
 
 /** The longest delay that `setTimeout` honours; beyond it Node and browsers fire after 1 ms. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -47,10 +48,10 @@ export abstract class Clock {
         reject(signal?.reason);
       };
       const timer = this.timer(delayMs, () => {
-        signal?.removeEventListener("abort", onAbort);
+        unfollowAbort(signal, onAbort);
         resolve();
       });
-      signal?.addEventListener("abort", onAbort, { once: true });
+      followAbort(signal, onAbort);
     });
   }
 }

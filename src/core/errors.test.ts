@@ -127,6 +127,21 @@ describe("every error of Holdfast", () => {
     expect(Error.stackTraceLimit).toBe(limit);
   });
 
+  test("has its name without a property of its own, and takes another one, as any error does (C0.5)", () => {
+    class Busy extends TimeoutError {
+      constructor() {
+        super("printer", 5);
+        this.name = "Busy";
+      }
+    }
+    const error = new TimeoutError("printer", 5);
+    expect(Object.keys(error)).toEqual(["code", "timeoutMs"]);
+    expect(error.stack).toMatch(/^TimeoutError: printer did not settle/);
+    expect(String(new Busy())).toMatch(/^Busy: printer did not settle/);
+    expect(Object.assign(error, { name: "Mine" }).name).toBe("Mine");
+    expect(new TimeoutError("printer", 5).name).toBe("TimeoutError");
+  });
+
   test("says who holds a run where it knows, and shows an owner it cannot read as it is", () => {
     const known = runHeldError("r", JSON.stringify(["host/boot", 4711, "id"]), 900);
     expect(known).toMatchObject({ name: "RunInUseError", runId: "r", retryAfterMs: 900 });

@@ -20,15 +20,21 @@ export class HoldfastError extends Error {
     if (options?.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
   }
 
-  static {
-    // On the prototype, so that an error costs no own property more than it needs.
-    Object.defineProperty(this.prototype, "name", { value: "HoldfastError", writable: true, configurable: true });
+  // On the prototype, so that an error has no property more than it needs.
+  override get name(): string {
+    return this.className;
   }
-}
+  override set name(value: string) {
+    Object.defineProperty(this, "name", { value, writable: true, enumerable: true, configurable: true });
+  }
 
-/** Gives an error class its name, on the prototype. */
-export function named(target: { prototype: Error }, name: string): void {
-  Object.defineProperty(target.prototype, "name", { value: name, writable: true, configurable: true });
+  /**
+   * What `name` is unless somebody sets it. A getter, so that it stays when a bundler shortens the names of classes;
+   * a static block would keep the class in every bundle, since it does something.
+   */
+  protected get className(): string {
+    return "HoldfastError";
+  }
 }
 
 /** An option is missing, unknown, or outside its limits. The message names the option, the value and what is allowed. */
@@ -36,8 +42,8 @@ export class ConfigError extends HoldfastError {
   constructor(message: string, options?: HoldfastErrorOptions) {
     super("CONFIG", message, options);
   }
-  static {
-    named(this, "ConfigError");
+  protected override get className(): string {
+    return "ConfigError";
   }
 }
 
@@ -58,8 +64,8 @@ export class RetryExhaustedError extends HoldfastError {
     this.attempts = attempts;
     this.lastError = lastError;
   }
-  static {
-    named(this, "RetryExhaustedError");
+  protected override get className(): string {
+    return "RetryExhaustedError";
   }
 }
 
@@ -74,8 +80,8 @@ export class RefusedError extends HoldfastError {
     super(code, message, options);
     Error.stackTraceLimit = limit;
   }
-  static {
-    named(this, "RefusedError");
+  protected override get className(): string {
+    return "RefusedError";
   }
 }
 
@@ -95,8 +101,8 @@ export class CircuitBreakerOpenError extends RefusedError {
     this.circuitName = circuitName;
     this.failureCount = failureCount;
   }
-  static {
-    named(this, "CircuitBreakerOpenError");
+  protected override get className(): string {
+    return "CircuitBreakerOpenError";
   }
 }
 
@@ -108,8 +114,8 @@ export class TimeoutError extends HoldfastError {
     super("TIMEOUT", `${name} did not settle within ${timeoutMs} ms. It was told to stop and may still finish.`);
     this.timeoutMs = timeoutMs;
   }
-  static {
-    named(this, "TimeoutError");
+  protected override get className(): string {
+    return "TimeoutError";
   }
 }
 
@@ -125,8 +131,8 @@ export class FallbackFailedError extends HoldfastError {
     );
     this.errors = errors;
   }
-  static {
-    named(this, "FallbackFailedError");
+  protected override get className(): string {
+    return "FallbackFailedError";
   }
 }
 
@@ -143,8 +149,8 @@ export class WorkflowDefinitionError extends HoldfastError {
     );
     this.problems = problems;
   }
-  static {
-    named(this, "WorkflowDefinitionError");
+  protected override get className(): string {
+    return "WorkflowDefinitionError";
   }
 }
 
@@ -164,8 +170,8 @@ export class WorkflowExecutionError extends HoldfastError {
     this.nodeId = where.nodeId;
     this.attempts = where.attempts ?? 0;
   }
-  static {
-    named(this, "WorkflowExecutionError");
+  protected override get className(): string {
+    return "WorkflowExecutionError";
   }
 }
 
@@ -177,8 +183,8 @@ export class NodeCrashedError extends HoldfastError {
       `Node "${nodeId}" was running each of the ${crashes} times that its process died. It is not started again: look for a crash or an out-of-memory kill in it, then redrive its dead letter.`,
     );
   }
-  static {
-    named(this, "NodeCrashedError");
+  protected override get className(): string {
+    return "NodeCrashedError";
   }
 }
 
@@ -187,8 +193,8 @@ export class VersionMismatchError extends HoldfastError {
   constructor(message: string) {
     super("VERSION_MISMATCH", message);
   }
-  static {
-    named(this, "VersionMismatchError");
+  protected override get className(): string {
+    return "VersionMismatchError";
   }
 }
 
@@ -200,8 +206,8 @@ export class RunInUseError extends HoldfastError {
     super("RUN_IN_USE", message, options);
     this.runId = runId;
   }
-  static {
-    named(this, "RunInUseError");
+  protected override get className(): string {
+    return "RunInUseError";
   }
 }
 
@@ -232,26 +238,35 @@ export class NotFoundError extends HoldfastError {
   constructor(what: string) {
     super("NOT_FOUND", what);
   }
-  static {
-    named(this, "NotFoundError");
+  protected override get className(): string {
+    return "NotFoundError";
   }
 }
 
-/** Another executor holds the run now; what this one wrote after that was refused and changed nothing. */
+/**
+ * A lease has run out. Of a run: another executor holds it now, and what this one wrote after that was refused and
+ * changed nothing. Of a lock: another process may hold it now.
+ */
 export class LeaseLostError extends HoldfastError {
-  readonly runId: string;
+  /** The run, where the lease was that of one. */
+  readonly runId: string | undefined;
+  /** The lock, where the lease was that of one. */
+  readonly lockName: string | undefined;
   readonly token: number;
 
-  constructor(runId: string, token: number) {
+  constructor(runId: string | undefined, token: number, lock?: { name: string; why: string }) {
     super(
       "LEASE_LOST",
-      `The lease on run "${runId}" (fencing token ${token}) was taken over by another executor. Nothing of this write was stored; that executor carries the run on.`,
+      lock === undefined
+        ? `The lease on run "${runId}" (fencing token ${token}) was taken over by another executor. Nothing of this write was stored; that executor carries the run on.`
+        : `The lease on lock "${lock.name}" (fencing token ${token}) is lost: ${lock.why}. Another process may hold the lock now. Stop, and let whatever you write to refuse an older token.`,
     );
     this.runId = runId;
+    this.lockName = lock?.name;
     this.token = token;
   }
-  static {
-    named(this, "LeaseLostError");
+  protected override get className(): string {
+    return "LeaseLostError";
   }
 }
 
@@ -263,8 +278,8 @@ export class UnserializableValueError extends HoldfastError {
     super("UNSERIALIZABLE_VALUE", `${path.charAt(0).toUpperCase()}${path.slice(1)} cannot be stored: ${why}`);
     this.path = path;
   }
-  static {
-    named(this, "UnserializableValueError");
+  protected override get className(): string {
+    return "UnserializableValueError";
   }
 }
 
@@ -273,8 +288,8 @@ export class StoreUnavailableError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
     super("STORE_UNAVAILABLE", message, cause === undefined ? {} : { cause });
   }
-  static {
-    named(this, "StoreUnavailableError");
+  protected override get className(): string {
+    return "StoreUnavailableError";
   }
 }
 
@@ -290,8 +305,8 @@ export class StoreCorruptError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
     super("STORE_CORRUPT", message, cause === undefined ? {} : { cause });
   }
-  static {
-    named(this, "StoreCorruptError");
+  protected override get className(): string {
+    return "StoreCorruptError";
   }
 }
 
@@ -317,6 +332,7 @@ export function isRefusal(error: unknown): error is RefusedError {
 const REFUSAL_CODES: ReadonlySet<string> = new Set([
   "CIRCUIT_OPEN",
   "BULKHEAD_FULL",
+  "OVERLOAD_SHED",
   "RATE_LIMITED",
   "CONTENTION",
   "BUDGET_EXCEEDED",

@@ -1,5 +1,6 @@
+import type { Priority } from "./call.ts";
 import type { Clock } from "./clock.ts";
-import type { BudgetUnit, LimiterWhy } from "./policy-errors.ts";
+import type { BudgetUnit, LimiterWhy, ShedWhy } from "./policy-errors.ts";
 
 /** What an event of a run names. */
 interface OfRun {
@@ -54,13 +55,21 @@ export interface EventTable {
   "retry.exhausted": OfPolicy & { attempts: number; error: unknown };
   "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };
   "breaker.changed": OfPolicy & { from: string; to: string };
-  "breaker.rejected": OfPolicy & { retryAfterMs: number | undefined };
+  /** In a dry run the call went ahead. */
+  "breaker.rejected": OfPolicy & { retryAfterMs: number | undefined; dryRun: boolean };
+  /** The shared state does not answer: the breaker goes on by itself until `breaker.attached`. */
+  "breaker.detached": OfPolicy & { error: unknown };
+  "breaker.attached": OfPolicy;
+  /** It has opened for its own process; the others that share its state fare well, or are too few that do not. */
+  "breaker.alone": OfPolicy & { failures: number };
   timeout: OfPolicy & { timeoutMs: number };
   "attempt.late": OfPolicy & { outcome: "value" | "error"; error?: unknown; lateMs: number };
   fallback: OfPolicy & { error: unknown; served: boolean };
   "budget.reserved": OfBudget & { amount: number };
   "budget.settled": OfBudget & { amount: number; unconfirmed: number };
   "budget.released": OfBudget & { amount: number };
+  /** What this process held of a shared budget was not renewed in time, and others may hold it now. */
+  "budget.expired": OfBudget & { amount: number };
   /** In a dry run the call went ahead as it was. */
   "budget.exceeded": OfBudget & { amount: number; decision: BudgetDecision; dryRun: boolean };
   /** A call for which a hedge was started has settled. `wonBy` is the attempt that gave its value; 0 where none did. */
@@ -71,12 +80,23 @@ export interface EventTable {
   "bulkhead.queued": OfPolicy & { queued: number; dryRun: boolean };
   /** `waitMs` is 0 where the queue was full. In a dry run the call went ahead. */
   "bulkhead.rejected": OfPolicy & { waitMs: number; dryRun: boolean };
+  /** It has grown after a round in which it was used up, or shrunk after a sign of overload. */
+  "adaptive.limit_changed": OfPolicy & { from: number; to: number };
+  /** `queued` calls wait now, this one included. In a dry run, that many would. */
+  "adaptive.queued": OfPolicy & { priority: Priority; queued: number; dryRun: boolean };
+  /** In a dry run the call went ahead. */
+  "adaptive.rejected": OfPolicy & { priority: Priority; why: ShedWhy; waitMs: number; dryRun: boolean };
   "lock.contended": OfPolicy & { waitMs: number; holders: readonly string[] };
   "lock.timed_out": OfPolicy & { waitMs: number; holders: readonly string[] };
+  /** A permit of a shared lock was not renewed in time. Somebody else may hold the lock while its holder goes on. */
+  "lock.lost": OfPolicy & { holder: string; token: number; error: unknown };
   /** A call has been let through that had to wait. In a dry run it would have had to, and went ahead. */
   "limiter.waited": OfPolicy & { waitMs: number; dryRun: boolean };
   /** In a dry run the call went ahead. */
   "limiter.rejected": OfPolicy & { why: LimiterWhy; retryAfterMs: number | undefined; dryRun: boolean };
+  /** The shared state does not answer: the limiter goes on by itself until `limiter.attached`. */
+  "limiter.detached": OfPolicy & { error: unknown };
+  "limiter.attached": OfPolicy;
   /** A server has said in its headers how much it has left, or to wait. */
   "limiter.upstream": OfPolicy & { remaining: Readonly<Record<string, number>>; retryAfterMs: number | undefined };
   "listener.failed": { listening: string; error: unknown };

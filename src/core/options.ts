@@ -1,4 +1,5 @@
 import { ConfigError } from "./errors.ts";
+import type { SharedState } from "./shared-state.ts";
 
 /** What an option may be: `allows` decides, `says` completes the sentence "… must be". */
 export interface Rule {
@@ -73,6 +74,12 @@ export function either(first: Rule, second: Rule): Rule {
 export const anObject: Rule = {
   says: "an object",
   allows: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+};
+
+/** Where processes share state. */
+export const aSharedState: Rule = {
+  says: "a shared state, such as openSharedState() gives",
+  allows: (value) => typeof (value as SharedState | null)?.update === "function",
 };
 
 /** For each option of an owner, what it may be. */

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { AdaptiveConcurrency } from "../policies/adaptive-concurrency.ts";
+import { Budget } from "../policies/budget.ts";
+import { Bulkhead } from "../policies/bulkhead.ts";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import { Fallback } from "../policies/fallback.ts";
+import { RateLimiter } from "../policies/rate-limiter.ts";
+import { ResourceLock } from "../policies/resource-lock.ts";
 import { RetryPolicy } from "../policies/retry.ts";
 import { Timeout } from "../policies/timeout.ts";
 import { fakeRuntime, record } from "../testing/fake-clock.ts";
@@ -51,6 +56,12 @@ class Picky extends Trace {
       return value;
     };
   }
+}
+
+/** Whether the error of an outcome is a getter, of its own or of its class. */
+function isBuiltWhenRead(outcome: object): boolean {
+  const own = Object.getOwnPropertyDescriptor(outcome, "error");
+  return (own ?? Object.getOwnPropertyDescriptor(Object.getPrototypeOf(outcome), "error"))?.get !== undefined;
 }
 
 const down = (): Promise<never> => Promise.reject(new Error("down"));
@@ -141,6 +152,36 @@ describe("outcomes", () => {
     const second = await policy.executeOutcome(down, { deadlineMs: 1_000 });
     expect(second).toMatchObject({ ok: false, refused: true, retryAfterMs: 5_000 });
     expect(!second.ok && second.error).toBeInstanceOf(CircuitBreakerOpenError);
+  });
+
+  test("the refusal of the outermost policy is a value, whose error is built when it is read (C2.5, C10.1)", async () => {
+    const runtime = fakeRuntime();
+    const breaker = new CircuitBreaker({}, runtime);
+    breaker.isolate();
+    const bulkhead = new Bulkhead({ maxConcurrent: 1 }, runtime);
+    const adaptive = new AdaptiveConcurrency({ initialLimit: 1, minLimit: 1, maxLimit: 1 }, runtime);
+    const lock = new ResourceLock({ acquireTimeoutMs: 0 }, runtime);
+    const limiter = new RateLimiter({ limits: { requests: { limit: 1 } }, maxWaitMs: 0 }, runtime);
+    const budget = new Budget({ limitCalls: 1 }, runtime);
+    let finish = (): void => {};
+    const held = new Promise<void>((resolve) => (finish = resolve));
+    const taken = [bulkhead, adaptive, lock, limiter, budget].map((policy) => policy.execute(() => held));
+    for (const policy of [breaker, bulkhead, adaptive, lock, limiter, budget]) {
+      const inner = new Pipeline([policy], runtime);
+      const outcome = await new Pipeline(
+        [inner, new Timeout({ attemptTimeoutMs: 50 }, runtime)],
+        runtime,
+      ).executeOutcome(() => "never called");
+      expect({ kind: policy.kind, ...outcome }).toMatchObject({ ok: false, refused: true });
+      expect([policy.kind, isBuiltWhenRead(outcome)]).toEqual([policy.kind, true]);
+      await expect(policy.execute(() => "never called")).rejects.toThrow((outcome.error as Error).message);
+    }
+    finish();
+    await Promise.all(taken);
+    await runtime.clock.advance(0);
+    const [outer, called] = [new Pipeline([bulkhead, new RetryPolicy({}, runtime)], runtime), "the operation"];
+    expect(await outer.executeOutcome(() => called)).toEqual({ ok: true, value: called });
+    expect(bulkhead.getStats().active).toBe(0);
   });
 
   test("a fallback deep inside says so too, unless another value came of the call (C3.5, C10.1)", async () => {

@@ -110,6 +110,9 @@ export class Pipeline<F = never> extends PolicyBase<F> {
       return operation(inner);
     };
     const outcome = await (this.#outcome === undefined ? this.#outcomeOf(watched, call) : this.#outcome(watched, call));
+    // A policy inside may have refused it, which those outside of it see as an error.
+    if (!outcome.ok && !outcome.refused && !call.reachedOperation)
+      return failed(outcome.error, isRefusal(outcome.error));
     const { served } = call;
     if (!outcome.ok || served === null || !Object.is(served.value, outcome.value)) return outcome as Outcome<T>;
     return { ok: true, value: outcome.value as T, fallbackUsed: true, error: served.error };
@@ -128,7 +131,7 @@ export class Pipeline<F = never> extends PolicyBase<F> {
     try {
       return { ok: true, value: await this.#invoke(operation, call) };
     } catch (error) {
-      return failed(error, !call.reachedOperation && isRefusal(error));
+      return failed(error, false);
     }
   }
 
@@ -155,8 +158,8 @@ export class Pipeline<F = never> extends PolicyBase<F> {
 
 /**
  * Composes policies, outermost first. The standard order is: fallback, total timeout, retry, circuit breaker, rate
- * limit, bulkhead or lock, hedge, attempt timeout, chaos, operation (C3.10). `retry(breaker(f))` shows the breaker
- * each attempt; the other way round it sees one call per series.
+ * limit, bulkhead, adaptive concurrency or lock, hedge, attempt timeout, chaos, operation (C3.10).
+ * `retry(breaker(f))` shows the breaker each attempt; the other way round it sees one call per series.
  *
  * @example
  * ```ts

@@ -1,4 +1,5 @@
-import { named, RefusedError } from "./errors.ts";
+import type { Priority } from "./call.ts";
+import { RefusedError } from "./errors.ts";
 
 /** What a budget counts. */
 export type BudgetUnit = "usd" | "tokens" | "calls";
@@ -40,8 +41,8 @@ export class BudgetExceededError extends RefusedError {
     this.spentUsd = unit === "usd" ? spent : undefined;
     this.budgetUsd = unit === "usd" ? limit : undefined;
   }
-  static {
-    named(this, "BudgetExceededError");
+  protected override get className(): string {
+    return "BudgetExceededError";
   }
 }
 
@@ -62,8 +63,45 @@ export class BulkheadFullError extends RefusedError {
     this.bulkheadName = bulkheadName;
     this.waitMs = waitMs;
   }
-  static {
-    named(this, "BulkheadFullError");
+  protected override get className(): string {
+    return "BulkheadFullError";
+  }
+}
+
+/**
+ * Why adaptive concurrency refuses a call: nothing was free and there was no place in the queue, a more important call
+ * has taken its place there, or no slot came in time.
+ */
+export type ShedWhy = "full" | "evicted" | "wait";
+
+/** The load is more than the service bears at the moment, and others are as important as this call or more so. */
+export class OverloadShedError extends RefusedError {
+  readonly limiterName: string;
+  readonly why: ShedWhy;
+  readonly priority: Priority;
+  /** How many operations may be under way at the same time now. */
+  readonly limit: number;
+  /** How long the call had waited in the queue; 0 where it found no place there. */
+  readonly waitMs: number;
+
+  constructor(limiterName: string, why: ShedWhy, priority: Priority, limit: number, waitMs: number) {
+    const said = {
+      full: "has neither a slot nor a place in its queue for it",
+      evicted: "has given its place in the queue to a more important one",
+      wait: `had no slot for it within ${Math.ceil(waitMs)} ms`,
+    };
+    super(
+      "OVERLOAD_SHED",
+      `A call of priority "${priority}" is shed: adaptive concurrency "${limiterName}", whose limit is ${limit} now, ${said[why]}. Send less, or come back later.`,
+    );
+    this.limiterName = limiterName;
+    this.why = why;
+    this.priority = priority;
+    this.limit = limit;
+    this.waitMs = waitMs;
+  }
+  protected override get className(): string {
+    return "OverloadShedError";
   }
 }
 
@@ -83,8 +121,8 @@ export class ContentionDetectedError extends RefusedError {
     this.waitMs = waitMs;
     this.holders = holders;
   }
-  static {
-    named(this, "ContentionDetectedError");
+  protected override get className(): string {
+    return "ContentionDetectedError";
   }
 }
 
@@ -109,7 +147,7 @@ export class RateLimitedError extends RefusedError {
     this.limiterName = limiterName;
     this.why = why;
   }
-  static {
-    named(this, "RateLimitedError");
+  protected override get className(): string {
+    return "RateLimitedError";
   }
 }

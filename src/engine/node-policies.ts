@@ -3,6 +3,7 @@ import { Pipeline } from "../core/pipeline.ts";
 import type { Policy } from "../core/policy.ts";
 import type { Runtime } from "../core/runtime.ts";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
+import { namedBreakers } from "../policies/named-breakers.ts";
 import { RetryPolicy } from "../policies/retry.ts";
 import { Timeout, type TimeoutOptions } from "../policies/timeout.ts";
 import type { NodePolicies } from "../workflow/definition.ts";
@@ -32,6 +33,8 @@ export function nodeGuards(plan: Plan, runtime: Runtime): ReadonlyMap<string, No
 
 function guardsOf(name: string, { retry, circuitBreaker, timeout }: NodePolicies, runtime: Runtime): NodeGuards {
   const breaker = circuitBreaker === undefined ? null : new CircuitBreaker({ name, ...circuitBreaker }, runtime);
+  // Known by its name, but no one's but its workflow's: another workflow of that id in the process has its own (C10.10).
+  if (breaker !== null) namedBreakers(runtime).set(name, breaker);
   const { totalTimeoutMs, ...ofAttempt }: TimeoutOptions = timeout ?? {};
   const policies: (Policy | null)[] = [
     totalTimeoutMs === undefined ? null : new Timeout({ name, totalTimeoutMs }, runtime),

@@ -1,11 +1,14 @@
 import { ConfigError } from "../core/errors.ts";
 import {
+  aBoolean,
   aFunction,
   anId,
   anObject,
   anything,
+  aSharedState,
   checkOptions,
   durationMs,
+  either,
   foldAlias,
   numberBetween,
   oneOf,
@@ -13,6 +16,8 @@ import {
   type Rules,
   wholeNumber,
 } from "../core/options.ts";
+import { type AdaptiveOptions, type AdaptiveSettings, adaptiveSettings } from "./failure-baseline.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import type { WindowOptions } from "./failure-window.ts";
 import type { FallbackSource } from "./fallback.ts";
 import { compileMatcher, compileValueMatcher, type Matcher, matcherRule, type Matches } from "./matcher.ts";
@@ -52,11 +57,26 @@ export interface CircuitBreakerOptions<S extends FallbackSource = FallbackSource
   slowCallRateThreshold?: number | undefined;
   /** Lets the open time grow with each time it reopens, and spreads it. */
   recoveryBackoff?: RecoveryBackoff | undefined;
+  /**
+   * Learns which failure rate is normal for the service, and opens when it rises far above it, also where
+   * `failureThreshold` or the rate of the window is not reached. @default false
+   */
+  adaptive?: boolean | AdaptiveOptions | undefined;
   /** Serves while the breaker is open: a value, a function or a chain. */
   // The second part of the union types the parameter of a function; the first is what the result is inferred from.
   fallback?: S | FallbackSource;
   /** Whether the fallback serves when the breaker refuses, or after any failure. @default "open" */
   fallbackOn?: "open" | "any" | undefined;
+  /** Changes its state, counts and reports what it would refuse, and lets every call through. @default false */
+  dryRun?: boolean | undefined;
+  /** Whether it is the one breaker of its name, for everybody who asks for it with this. @default false */
+  shared?: boolean | undefined;
+  /** Where the breakers of this name in all processes keep one state and one count. All need the same options. */
+  sharedState?: SharedState | undefined;
+  /** With `sharedState`: it opens for all when at least this many instances have had failures that count. @default 1 */
+  quorum?: number | undefined;
+  /** With `sharedState`: calls look at it again after this time, in the background. @default 250 */
+  syncMs?: number | undefined;
   /** Called at each change of state. */
   onStateChange?: ((change: { name: string; from: CircuitState; to: CircuitState }) => void) | undefined;
 }
@@ -70,9 +90,8 @@ export interface RecoveryBackoff {
   jitterFactor?: number | undefined;
 }
 
-/** The options of a breaker, checked, with every default in its place and the matcher compiled. */
+/** The options of a breaker but its name, checked, with every default in its place and the matcher compiled. */
 export interface BreakerSettings {
-  readonly name: string;
   readonly failureThreshold: number;
   readonly successThreshold: number;
   readonly recoveryTimeoutMs: number;
@@ -83,12 +102,18 @@ export interface BreakerSettings {
   readonly slowCallMs: number;
   readonly slowCallRateThreshold: number;
   readonly recoveryBackoff: RecoveryBackoff;
+  readonly adaptive: AdaptiveSettings | undefined;
   /** For the description only; it is compiled into the two that follow. */
   readonly countsAsFailure: Matcher | undefined;
   readonly errorFails: Matches | undefined;
   readonly valueFails: Matches | undefined;
   readonly fallback: FallbackSource;
   readonly fallbackOn: "open" | "any";
+  readonly dryRun: boolean;
+  readonly shared: boolean;
+  readonly sharedState: SharedState | undefined;
+  readonly quorum: number;
+  readonly syncMs: number;
   readonly onStateChange: CircuitBreakerOptions["onStateChange"];
 }
 
@@ -107,8 +132,14 @@ const RULES: Rules<CircuitBreakerOptions> = {
   slowCallMs: positiveMs,
   slowCallRateThreshold: numberBetween(0, 1),
   recoveryBackoff: anObject,
+  adaptive: either(aBoolean, anObject),
   fallback: anything,
   fallbackOn: oneOf("open", "any"),
+  dryRun: aBoolean,
+  shared: aBoolean,
+  sharedState: aSharedState,
+  quorum: wholeNumber(1),
+  syncMs: durationMs,
   onStateChange: aFunction,
 };
 
@@ -121,8 +152,17 @@ const BACKOFF_RULES: Rules<RecoveryBackoff> = {
 const CONSECUTIVE: WindowOptions = Object.freeze({ kind: "consecutive" });
 const NO_BACKOFF: RecoveryBackoff = Object.freeze({});
 
+/** What was asked for last: a hundred thousand breakers that one place in a program makes keep one object of it. */
+let latest: BreakerSettings | null = null;
+
 /** Checks the options of a breaker and fills in its defaults. Throws `ConfigError`. */
 export function breakerSettings(options: CircuitBreakerOptions): BreakerSettings {
+  const settings = newSettings(options);
+  if (latest === null || !alike(latest, settings)) latest = settings;
+  return latest;
+}
+
+function newSettings(options: CircuitBreakerOptions): BreakerSettings {
   const checked = checkOptions<CircuitBreakerOptions>("circuitBreaker", options, RULES);
   const folded = foldAlias("circuitBreaker", checked, "timeout", "recoveryTimeoutMs");
   const given = foldAlias("circuitBreaker", folded, "timeoutMs", "recoveryTimeoutMs");
@@ -138,9 +178,19 @@ export function breakerSettings(options: CircuitBreakerOptions): BreakerSettings
   if (given.fallbackOn !== undefined && given.fallback === undefined) {
     throw new ConfigError("circuitBreaker.fallbackOn needs a fallback.");
   }
+  if (given.shared === true && given.name === undefined) {
+    throw new ConfigError("circuitBreaker.shared needs a name: it is the one breaker of that name.");
+  }
+  if (given.sharedState !== undefined && given.adaptive !== undefined && given.adaptive !== false) {
+    throw new ConfigError(
+      "circuitBreaker.adaptive and sharedState exclude each other: what is normal is learnt within one process.",
+    );
+  }
+  if (given.sharedState === undefined && (given.quorum ?? given.syncMs) !== undefined) {
+    throw new ConfigError("circuitBreaker.quorum and syncMs need sharedState: alone there is nobody to agree with.");
+  }
   const { countsAsFailure } = given;
   return {
-    name: given.name ?? "circuitBreaker",
     failureThreshold: given.failureThreshold ?? 5,
     successThreshold: given.successThreshold ?? 2,
     recoveryTimeoutMs: given.recoveryTimeoutMs ?? 60_000,
@@ -153,11 +203,23 @@ export function breakerSettings(options: CircuitBreakerOptions): BreakerSettings
     recoveryBackoff: given.recoveryBackoff
       ? checkOptions("circuitBreaker.recoveryBackoff", given.recoveryBackoff, BACKOFF_RULES)
       : NO_BACKOFF,
+    adaptive: adaptiveSettings(given.adaptive ?? false),
     countsAsFailure,
     errorFails: countsAsFailure === undefined ? undefined : compileMatcher(countsAsFailure),
     valueFails: countsAsFailure === undefined ? undefined : compileValueMatcher(countsAsFailure),
     fallback: given.fallback,
     fallbackOn: given.fallbackOn ?? "open",
+    dryRun: given.dryRun ?? false,
+    shared: given.shared ?? false,
+    sharedState: given.sharedState,
+    quorum: given.quorum ?? 1,
+    syncMs: given.syncMs ?? 250,
     onStateChange: given.onStateChange,
   };
+}
+
+/** What is compiled of the same matcher is another function each time. */
+function alike(some: BreakerSettings, others: BreakerSettings): boolean {
+  const { errorFails: _, valueFails: __, ...plain } = some;
+  return Object.entries(plain).every(([key, value]) => Object.is(value, others[key as keyof BreakerSettings]));
 }

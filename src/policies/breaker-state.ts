@@ -1,3 +1,4 @@
+import type { Clock } from "../core/clock.ts";
 import type { Failed } from "../core/policy.ts";
 import type { Random } from "../core/random.ts";
 import type { BreakerSettings, CircuitState } from "./breaker-options.ts";
@@ -23,6 +24,18 @@ export interface CircuitBreakerState {
   openedAt: number | null;
   nextAttemptAt: number | null;
   lastStateChange: number;
+  /** How it stands to the breakers it shares its state with, where it does. Its counts are then theirs. */
+  shared?: FleetStanding;
+}
+
+/** How a breaker stands to those that it shares its state with. */
+export interface FleetStanding {
+  /** Whether the shared state answers; until it first has, and while it is away, the breaker decides by itself. */
+  attached: boolean;
+  /** Open, or trying itself out, for this process only: the others are not. */
+  alone: boolean;
+  /** The state that they share, as it was last seen; null before that. */
+  fleet: BreakerState["kind"] | null;
 }
 
 export interface CircuitBreakerStats extends CircuitBreakerState {
@@ -33,14 +46,50 @@ export interface CircuitBreakerStats extends CircuitBreakerState {
   /** Shares of the window where there is one, else of all calls. */
   failureRate: number;
   slowRate: number;
+  /** What `adaptive` has learnt; null without it. */
+  normalFailureRate: number | null;
 }
 
-/** Whether a closed breaker has seen enough. `totals` are those of its window; null where it counts failures in a row. */
+/** A state as it is called outside. */
+export function stateName(kind: BreakerState["kind"]): CircuitState {
+  return kind.toUpperCase() as CircuitState;
+}
+
+/** What `getState()` tells of a state that began at `changedAt` and has seen `failureCount` failures. */
+export function snapshot(
+  name: string,
+  { failureThreshold, successThreshold, recoveryTimeoutMs }: BreakerSettings,
+  state: BreakerState,
+  failureCount: number,
+  changedAt: number,
+  clock: Clock,
+): CircuitBreakerState {
+  const wall = (instant: number): number => clock.wallNow() + instant - clock.now();
+  return {
+    name,
+    state: state.kind,
+    failureCount,
+    successCount: state.kind === "half_open" ? state.successes : 0,
+    failureThreshold,
+    successThreshold,
+    recoveryTimeoutMs,
+    openedAt: "openedAt" in state ? wall(state.openedAt) : null,
+    nextAttemptAt: state.kind === "open" ? wall(state.until) : null,
+    lastStateChange: changedAt,
+  };
+}
+
+/**
+ * Whether a closed breaker has seen enough. `totals` are those of its window; null where it counts failures in a row.
+ * `risen` says that its service fails far more than is normal for it.
+ */
 export function shouldOpen(
   { failureThreshold, volumeThreshold, window, slowCallRateThreshold }: BreakerSettings,
   row: { calls: number; failures: number },
   totals: WindowTotals | null,
+  risen = false,
 ): boolean {
+  if (risen && row.calls >= volumeThreshold) return true;
   if (totals === null || window.kind === "consecutive") {
     return row.failures >= failureThreshold && row.calls >= volumeThreshold;
   }
@@ -49,6 +98,36 @@ export function shouldOpen(
   if (slow > 0 && slow / calls >= slowCallRateThreshold) return true;
   if (window.failureRateThreshold === undefined) return failures >= failureThreshold;
   return failures > 0 && failures / calls >= window.failureRateThreshold;
+}
+
+/** The number of a call that is let through although it counts for nothing, in a dry run. No generation has it. */
+export const UNCOUNTED = 0;
+
+/** Whether another probe may run now. Those that have not settled in time no longer keep others from it. */
+export function hasPlaceForProbe(settings: BreakerSettings, probes: Map<number, number>, now: number): boolean {
+  for (const [probe, startedAt] of probes) if (now - startedAt >= settings.probeTimeoutMs) probes.delete(probe);
+  return probes.size < settings.halfOpenMaxConcurrent;
+}
+
+/** Isolated by hand there is no telling; half-open it is the wait for a probe that never settles. */
+export function retryAfterMs(settings: BreakerSettings, state: BreakerState, clock: Clock): number | undefined {
+  if (state.kind === "open") return Math.max(0, state.until - clock.recent());
+  if (state.kind === "half_open") return Math.min(settings.probeTimeoutMs, settings.recoveryTimeoutMs);
+  return undefined;
+}
+
+/** Whether a breaker that nobody holds has something to tell whoever asks for it next: an order, or a wait. */
+export function worthKeeping(settings: BreakerSettings, state: BreakerState, now: number): boolean {
+  switch (state.kind) {
+    case "closed":
+      return false;
+    case "open":
+      return now < state.until;
+    case "half_open":
+      return now - state.openedAt < 2 * settings.recoveryTimeoutMs + settings.probeTimeoutMs;
+    default:
+      return true;
+  }
 }
 
 /** How long a breaker stays open that has opened `reopened` times before without closing. */

@@ -6,7 +6,8 @@ import { CircuitBreakerOpenError, ConfigError, isFinal, isRefusal } from "../cor
 import { pipeline } from "../core/pipeline.ts";
 import { BudgetExceededError } from "../core/policy-errors.ts";
 import { fakeRuntime, record } from "../testing/fake-clock.ts";
-import { Budget, type BudgetOptions } from "./budget.ts";
+import type { BudgetOptions } from "./budget-options.ts";
+import { Budget } from "./budget.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import { RetryPolicy } from "./retry.ts";
 import { Timeout } from "./timeout.ts";
@@ -348,7 +349,14 @@ describe("around a call", () => {
     expect(new Budget({ name: "mail", limitUsd: 2, estimate: 0.5 }).describe()).toEqual({
       kind: "budget",
       name: "mail",
-      options: { limitUsd: 2, estimate: 0.5, onExhausted: "deny", maxQueue: 1000, dryRun: false },
+      options: {
+        limitUsd: 2,
+        estimate: 0.5,
+        onExhausted: "deny",
+        maxQueue: 1000,
+        hasSharedState: false,
+        dryRun: false,
+      },
     });
   });
 });

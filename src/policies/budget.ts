@@ -1,22 +1,12 @@
 import { Call, type CallOptions, callFrom } from "../core/call.ts";
 import { causesOf, codeOf, ConfigError, isRefusal } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
-import {
-  aBoolean,
-  aFunction,
-  anId,
-  checkOptions,
-  either,
-  numberBetween,
-  oneOf,
-  plainOptions,
-  type Rules,
-  wholeNumber,
-} from "../core/options.ts";
+import { plainOptions } from "../core/options.ts";
 import {
   callOperation,
   failed,
   type Invoke,
+  type InvokeOutcome,
   type Operation,
   type Outcome,
   PolicyBase,
@@ -25,64 +15,16 @@ import {
 } from "../core/policy.ts";
 import { BudgetExceededError, type BudgetShortfall } from "../core/policy-errors.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
-import { type BudgetState, Ledger, MOST_USD, type Reservation } from "./ledger.ts";
-import { compileMatcher, type Matcher, matcherRule, type Matches } from "./matcher.ts";
+import { type BudgetOptions, type BudgetSettings, budgetSettings } from "./budget-options.ts";
+import { type BudgetState, Ledger, type Request, type Reservation } from "./ledger.ts";
+import { LedgerMember } from "./ledger-member.ts";
+import { compileMatcher, type Matches } from "./matcher.ts";
 
-export interface BudgetOptions {
-  /** Names the budget in events and errors. @default "budget" */
-  name?: string | undefined;
-  /** A budget of money, in US dollars, kept to the nano-dollar. */
-  limitUsd?: number | undefined;
-  /** A budget of tokens. */
-  limitTokens?: number | undefined;
-  /** A budget of calls. */
-  limitCalls?: number | undefined;
-  /**
-   * What a call is going to cost at most, in the unit of the limit: it is reserved before the call. Needed where the
-   * budget stands around a call, except for one of calls. @default 1 call
-   */
-  estimate?: number | ((call: Call) => number) | undefined;
-  /** What a call has cost, read from its result; undefined where the result does not tell. @default the estimate */
-  cost?: ((value: unknown) => number | undefined) | undefined;
-  /** What a failed call has cost, read from its error. @default nothing, except that a call made is a call */
-  costOfFailure?: ((error: unknown) => number | undefined) | undefined;
-  /**
-   * Which failures leave open what the call has cost: the rest of its reservation is held as unconfirmed.
-   * @default timeouts and aborts
-   */
-  unconfirmedErrors?: Matcher | undefined;
-  /**
-   * What becomes of a call that the budget does not cover: refused; made with `degraded` set, if the budget covers
-   * what `estimate` then says; or kept waiting until enough is given back. @default "deny"
-   */
-  onExhausted?: "deny" | "degrade" | "queue" | undefined;
-  /** How many calls may wait; one more is refused. @default 1000 */
-  maxQueue?: number | undefined;
-  /** Counts and reports what it would refuse, and lets everything through. @default false */
-  dryRun?: boolean | undefined;
+/** What a caller may say about one reservation. */
+export interface ReserveOptions extends CallOptions {
+  /** Whether to wait in line where the budget does not cover the amount. @default true */
+  wait?: boolean | undefined;
 }
-
-const RULES: Rules<BudgetOptions> = {
-  name: anId,
-  limitUsd: numberBetween(0, MOST_USD),
-  limitTokens: wholeNumber(0),
-  limitCalls: wholeNumber(0),
-  estimate: either(numberBetween(0, Number.MAX_SAFE_INTEGER), aFunction),
-  cost: aFunction,
-  costOfFailure: aFunction,
-  unconfirmedErrors: matcherRule,
-  onExhausted: oneOf("deny", "degrade", "queue"),
-  maxQueue: wholeNumber(0),
-  dryRun: aBoolean,
-};
-
-const UNITS = [
-  ["limitUsd", "usd"],
-  ["limitTokens", "tokens"],
-  ["limitCalls", "calls"],
-] as const;
-
-type Settings = BudgetOptions & { onExhausted: "deny" | "degrade" | "queue"; maxQueue: number; dryRun: boolean };
 
 const DECISIONS = { deny: "denied", degrade: "degraded", queue: "queued" } as const;
 
@@ -97,6 +39,9 @@ type Admission = { call: Call; reservation: Reservation } | BudgetShortfall;
  * After a timeout or an abort nobody knows what the call has cost: what was seen is charged, and the rest of its
  * reservation stays held as unconfirmed. Any other failure gives the reservation back. A call that cost more than its
  * estimate is charged in full, which is the one way past the limit: let estimates be upper bounds.
+ *
+ * The books are those of this process, or with a `sharedState` those of all processes that have a budget of its name
+ * there; what it cannot ask then rejects with `StoreUnavailableError`.
  *
  * Throws `BudgetExceededError`, which no retry repeats. Other ways to meet the end of the money: `onExhausted`.
  *
@@ -120,50 +65,51 @@ type Admission = { call: Call; reservation: Reservation } | BudgetShortfall;
 export class Budget extends PolicyBase {
   readonly kind = "budget";
   readonly name: string;
-  readonly #settings: Settings;
+  readonly #settings: BudgetSettings;
   readonly #unconfirmed: Matches | undefined;
   readonly #ledger: Ledger;
   readonly #runtime: Runtime;
+  readonly #isShared: boolean;
 
   constructor(options: BudgetOptions, runtime: Runtime = systemRuntime) {
     super();
-    const given = checkOptions("budget", options, RULES);
-    const [limited, another] = UNITS.filter(([option]) => given[option] !== undefined);
-    if (limited === undefined || another !== undefined)
-      throw new ConfigError(
-        "budget needs one of limitUsd, limitTokens and limitCalls: use two budgets for two limits.",
-      );
-    const [option, unit] = limited;
-    const limit = given[option] ?? 0;
-    if (given.onExhausted === "degrade" && typeof given.estimate !== "function")
-      throw new ConfigError(
-        'budget.onExhausted "degrade" needs an estimate that is a function: it says, by call.degraded, what the cheaper target costs.',
-      );
-    if (given.maxQueue !== undefined && given.onExhausted !== "queue")
-      throw new ConfigError('budget.maxQueue needs onExhausted "queue".');
-    this.name = given.name ?? "budget";
-    const { onExhausted = "deny", maxQueue = 1000, dryRun = false, ...others } = given;
-    this.#settings = { ...others, onExhausted, maxQueue, dryRun };
-    if (unit === "calls") this.#settings.estimate ??= 1;
-    this.#unconfirmed = given.unconfirmedErrors === undefined ? undefined : compileMatcher(given.unconfirmedErrors);
-    this.#ledger = new Ledger(this.name, unit, limit, runtime);
-    if (typeof given.estimate === "number") this.#ledger.whole(given.estimate);
+    const { name, unit, limit, settings } = budgetSettings(options);
+    this.name = name;
+    this.#settings = settings;
+    const { sharedState, reservationLeaseMs, unconfirmedErrors, estimate } = settings;
+    this.#unconfirmed = unconfirmedErrors === undefined ? undefined : compileMatcher(unconfirmedErrors);
+    this.#ledger =
+      sharedState === undefined
+        ? new Ledger(name, unit, limit, runtime)
+        : new LedgerMember(sharedState, reservationLeaseMs, name, unit, limit, runtime);
+    if (typeof estimate === "number") this.#ledger.whole(estimate);
     this.#runtime = runtime;
+    this.#isShared = sharedState !== undefined;
   }
 
   /** Holds `amount`, in the unit of the limit, or throws `BudgetExceededError`. Never waits. */
   reserve(amount: number): Reservation {
+    if (this.#isShared)
+      throw new ConfigError(
+        `Budget "${this.name}" cannot reserve at once: with a sharedState it has to ask. Use await reserveWhenFree(amount, { wait: false }).`,
+      );
     const admission = this.#take(this.#ledger.whole(amount)) ?? this.#refusal(this.#ledger.whole(amount));
     if (!isShortfall(admission)) return admission;
     throw this.#error(admission);
   }
 
-  /** Like `reserve`, but waits in line until the amount is given back, or can no longer be. */
-  async reserveWhenFree(amount: number, options?: CallOptions | Call): Promise<Reservation> {
+  /**
+   * Like `reserve`, but waits in line until the amount is given back, or can no longer be. With `wait: false` it is
+   * refused instead. Of a shared budget it rejects with `StoreUnavailableError` where nobody can say what there is.
+   */
+  async reserveWhenFree(amount: number, options?: ReserveOptions | Call): Promise<Reservation> {
     const call = callFrom(this.#runtime.clock, options);
     if (call.aborted) throw call.reason;
     const whole = this.#ledger.whole(amount);
-    const admission = this.#take(whole) ?? (await this.#wait(whole, call));
+    const waits = options instanceof Call || options?.wait !== false;
+    const admission = this.#isShared
+      ? ((await this.#ask(whole, call, waits)) ?? this.#refusal(whole))
+      : (this.#take(whole) ?? (waits ? await this.#wait(whole, call) : this.#refusal(whole)));
     if (!isShortfall(admission)) return admission;
     throw this.#error(admission);
   }
@@ -172,23 +118,19 @@ export class Budget extends PolicyBase {
     return this.#run(callOperation, operation, callFrom(this.#runtime.clock, options)) as Promise<T>;
   }
 
-  override async executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T>> {
+  override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T>> {
     const call = callFrom(this.#runtime.clock, options);
-    if (call.aborted) return failed(call.reason, false);
-    try {
-      const admitted = this.#admit(call);
-      const admission = admitted instanceof Promise ? await admitted : admitted;
-      if (isShortfall(admission)) return refusal(() => this.#error(admission));
-      return { ok: true, value: (await this.#spend(callOperation, operation, admission)) as T };
-    } catch (error) {
-      return failed(error, false);
-    }
+    return this.#outcome(callOperation, operation, call) as Promise<Outcome<T>>;
   }
 
   /** For an operation that returns its value at once, under a budget that never waits. */
   executeSync<T>(operation: (call: Call) => T, options?: CallOptions | Call): T {
     const call = callFrom(this.#runtime.clock, options);
     if (call.aborted) throw call.reason;
+    if (this.#isShared)
+      throw new ConfigError(
+        `Budget "${this.name}" cannot executeSync: with a sharedState it has to ask before a call. Use execute.`,
+      );
     const admission = this.#settings.onExhausted === "queue" ? null : this.#admit(call);
     if (admission === null || admission instanceof Promise)
       throw new ConfigError(`Budget "${this.name}" queues, and executeSync cannot wait. Use execute.`);
@@ -208,13 +150,37 @@ export class Budget extends PolicyBase {
     return (operation, call) => this.#run(next, operation, call);
   }
 
+  /** Where the budget stands: of a shared one, with what was last heard of the other processes. */
+  /** @internal */
+  outcomeAround(next: Invoke): InvokeOutcome {
+    return (operation, call) => this.#outcome(next, operation, call);
+  }
+
   getState(): BudgetState {
     return this.#ledger.state;
   }
 
+  /** Where the budget stands now. A shared one is asked, and rejects with `StoreUnavailableError` where it is away. */
+  refresh(): Promise<BudgetState> {
+    return this.#ledger.refresh();
+  }
+
   describe(): PolicyDescription {
-    const { name: _, ...options } = this.#settings;
-    return { kind: this.kind, name: this.name, options: plainOptions(options) };
+    const { sharedState: _, reservationLeaseMs, ...options } = this.#settings;
+    const shared = this.#isShared ? { hasSharedState: true, reservationLeaseMs } : { hasSharedState: false };
+    return { kind: this.kind, name: this.name, options: plainOptions({ ...options, ...shared }) };
+  }
+
+  async #outcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
+    if (call.aborted) return failed(call.reason, false);
+    try {
+      const admitted = this.#admit(call);
+      const admission = admitted instanceof Promise ? await admitted : admitted;
+      if (isShortfall(admission)) return refusal(() => this.#error(admission));
+      return { ok: true, value: await this.#spend(next, operation, admission) };
+    } catch (error) {
+      return failed(error, false);
+    }
   }
 
   async #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
@@ -230,6 +196,11 @@ export class Budget extends PolicyBase {
     operation: Operation<unknown>,
     { call, reservation }: { call: Call; reservation: Reservation },
   ): Promise<unknown> {
+    // The caller may have aborted on the way from the hand-off of an amount to here.
+    if (call.aborted) {
+      reservation.release();
+      throw call.reason;
+    }
     let value: unknown;
     try {
       value = await next(operation, call);
@@ -242,6 +213,7 @@ export class Budget extends PolicyBase {
   }
 
   #admit(call: Call): Admission | Promise<Admission> {
+    if (this.#isShared) return this.#admitShared(call);
     const whole = this.#estimate(call);
     const reservation = this.#take(whole);
     if (reservation !== null) return { call, reservation };
@@ -256,12 +228,34 @@ export class Budget extends PolicyBase {
     return { call: cheaper, reservation: held };
   }
 
+  async #admitShared(call: Call): Promise<Admission> {
+    const { onExhausted } = this.#settings;
+    const whole = this.#estimate(call);
+    const reservation = await this.#ask(whole, call, onExhausted === "queue");
+    if (reservation !== null) return { call, reservation };
+    if (onExhausted !== "degrade") return this.#refusal(whole);
+    const cheaper = new DegradedCall(call);
+    const less = this.#estimate(cheaper);
+    const held = await this.#ask(less, call, false);
+    if (held === null) return this.#refusal(less);
+    this.#ledger.exceeded(whole, "degraded");
+    return { call: cheaper, reservation: held };
+  }
+
+  #ask(whole: number, call: Call, waits: boolean): Promise<Reservation | null> {
+    return this.#ledger.wait(whole, call, this.#request(waits));
+  }
+
+  #request(waits: boolean): Request {
+    const { onExhausted, maxQueue, dryRun } = this.#settings;
+    return { maxQueue: waits ? maxQueue : 0, dryRun: dryRun ? DECISIONS[onExhausted] : null };
+  }
+
   /** The amount where there is room for it, or where this is a dry run. */
   #take(whole: number): Reservation | null {
     if (!this.#ledger.covers(whole)) {
       if (!this.#settings.dryRun) return null;
-      this.#ledger.refuse();
-      this.#ledger.exceeded(whole, DECISIONS[this.#settings.onExhausted], true);
+      this.#ledger.wouldRefuse(whole, DECISIONS[this.#settings.onExhausted]);
     }
     return this.#ledger.take(whole);
   }
@@ -271,7 +265,7 @@ export class Budget extends PolicyBase {
     // What would not fit beside all that is spent already is not worth a wait.
     if (!ledger.couldCover(whole) || ledger.waiting >= this.#settings.maxQueue) return this.#refusal(whole);
     ledger.exceeded(whole, "queued");
-    return (await ledger.wait(whole, call)) ?? this.#refusal(whole);
+    return (await ledger.wait(whole, call, this.#request(true))) ?? this.#refusal(whole);
   }
 
   #refusal(whole: number): BudgetShortfall {

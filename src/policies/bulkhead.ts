@@ -7,6 +7,7 @@ import {
   type Failed,
   type Holdable,
   type Invoke,
+  type InvokeOutcome,
   type Operation,
   type Outcome,
   PolicyBase,
@@ -113,11 +114,7 @@ export class Bulkhead extends PolicyBase {
 
   override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T>> {
     const call = callFrom(this.#runtime.clock, options);
-    if (call.aborted) return Promise.resolve(failed(call.reason, false));
-    const entered = this.#enter(call);
-    if (typeof entered === "number" && entered !== ADMITTED)
-      return (this.#full ??= Promise.resolve(this.#refusal(entered)));
-    return this.#outcome(entered, operation, call) as Promise<Outcome<T>>;
+    return this.#outcome(callOperation, operation, call) as Promise<Outcome<T>>;
   }
 
   /** Like `execute`, for a function that gives its result at once. Only for a bulkhead without a queue. */
@@ -136,6 +133,11 @@ export class Bulkhead extends PolicyBase {
 
   around(next: Invoke): Invoke {
     return (operation, call) => this.#admit(next, operation, call);
+  }
+
+  /** @internal */
+  outcomeAround(next: Invoke): InvokeOutcome {
+    return (operation, call) => this.#outcome(next, operation, call);
   }
 
   /** @internal */
@@ -173,15 +175,26 @@ export class Bulkhead extends PolicyBase {
     return next === callOperation ? this.#hold(operation, call) : this.#holdAround(next, operation, call);
   }
 
-  async #outcome(
+  // Not async: one promise that is already resolved serves every call that finds the queue full.
+  #outcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
+    if (call.aborted) return Promise.resolve(failed(call.reason, false));
+    const entered = this.#enter(call);
+    if (typeof entered === "number" && entered !== ADMITTED)
+      return (this.#full ??= Promise.resolve(this.#refusal(entered)));
+    return this.#admittedOutcome(entered, next, operation, call);
+  }
+
+  async #admittedOutcome(
     entered: number | Promise<number>,
+    next: Invoke,
     operation: Operation<unknown>,
     call: Call,
   ): Promise<Outcome<unknown>> {
     try {
       const waitMs = typeof entered === "number" ? entered : await entered;
       if (waitMs !== ADMITTED) return this.#refusal(waitMs);
-      return { ok: true, value: await this.#hold(operation, call) };
+      const held = next === callOperation ? this.#hold(operation, call) : this.#holdAround(next, operation, call);
+      return { ok: true, value: await held };
     } catch (error) {
       return failed(error, false);
     }

@@ -108,3 +108,64 @@ describe("as decorators of methods", () => {
     expect(printed[3]).toBe("CIRCUIT_OPEN");
   });
 });
+
+test("a decorated method keeps its type, generics and overloads too, and one whose type would not hold does not compile (C1.8)", async () => {
+  const { typed } = await runPrograms({
+    typed: `
+      import { circuitBreaker, fallback, retryWithBackoff, timeout } from "SRC/policies/index.ts";
+
+      class Customers {
+        readonly prefix = "c";
+
+        @retryWithBackoff({ maxAttempts: 2 })
+        @circuitBreaker()
+        @timeout({ attemptTimeoutMs: 50 })
+        async find(id: number, fresh?: boolean): Promise<string> {
+          return fresh === true ? this.prefix : this.prefix + id;
+        }
+
+        @fallback({ fallback: "nobody" })
+        async name(): Promise<string> {
+          return this.prefix;
+        }
+
+        @retryWithBackoff()
+        async echo<T>(value: T): Promise<T> {
+          return value;
+        }
+
+        search(id: number): Promise<string>;
+        search(name: string): Promise<number>;
+        @retryWithBackoff()
+        async search(key: number | string): Promise<string | number> {
+          return typeof key === "number" ? this.prefix : 1;
+        }
+
+        // @ts-expect-error the caller does not expect null
+        @fallback({ fallback: null })
+        async strict(): Promise<string> {
+          return this.prefix;
+        }
+
+        // @ts-expect-error the caller expects a number at once, and would get a promise
+        @retryWithBackoff()
+        size(): number {
+          return this.prefix.length;
+        }
+      }
+
+      type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+      const is = <T extends true>(): T | undefined => undefined;
+      const customers = new Customers();
+      is<Same<Customers["find"], (id: number, fresh?: boolean) => Promise<string>>>();
+      const five = await customers.echo(5 as const);
+      is<Same<typeof five, 5>>();
+      const [byId, byName] = [await customers.search(1), await customers.search("Ada")] as const;
+      is<Same<typeof byId, string>>();
+      is<Same<typeof byName, number>>();
+      // @ts-expect-error a number is wanted
+      await customers.find("1");
+      console.log(five, byId, byName, await customers.name());`,
+  });
+  expect(typed).toBe("5 c 1 c\n");
+});

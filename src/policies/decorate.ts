@@ -11,13 +11,20 @@ import { type RetryOptions, RetryPolicy } from "./retry.ts";
 import { Timeout, type TimeoutOptions } from "./timeout.ts";
 
 /** Wraps a function, or decorates a method (the TC39 standard decorators). Name and `this` are kept. */
-export type Wrapper<F = never> = <This, A extends unknown[], R>(
-  fn: (this: This, ...args: A) => R,
-  context?: ClassMethodDecoratorContext<This, (this: This, ...args: A) => R>,
-) => (this: This, ...args: A) => Promise<Awaited<R> | F>;
+export interface Wrapper<F = never> {
+  /** A method that gives a promise keeps its type as it is, generics and overloads too, where no fallback adds to it. */
+  <M extends (this: never, ...args: never[]) => [F] extends [never] ? Promise<unknown> : never>(
+    method: M,
+    context: Pick<ClassMethodDecoratorContext, "kind">,
+  ): M;
+  <This, A extends unknown[], R>(
+    fn: (this: This, ...args: A) => R,
+    context?: ClassMethodDecoratorContext<This, (this: This, ...args: A) => R>,
+  ): (this: This, ...args: A) => Promise<Awaited<R> | F>;
+}
 
 function wrapper<F>(policy: Policy<F>): Wrapper<F> {
-  return (fn) => policy.wrap(fn);
+  return <This, A extends unknown[], R>(fn: (this: This, ...args: A) => R) => policy.wrap(fn);
 }
 
 /**

@@ -65,7 +65,7 @@ export class CountWindow implements FailureWindow {
 }
 
 /** The window is cut in this many slices: it forgets in steps of a tenth of its length. */
-const SLICES = 10;
+export const SLICES = 10;
 
 /**
  * The last `sizeMs` milliseconds, in slices with running sums. Slices are dropped by time stamp when the window is

@@ -1,3 +1,4 @@
+import { promiseMistake } from "../core/at-once.ts";
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
 import { codeOf, FallbackFailedError, isRefusal, type RetryExhaustedError } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
@@ -86,6 +87,19 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
     >;
   }
 
+  /** Like `execute`, for a function and a fallback that give their results at once. */
+  executeSync<T>(fn: () => T): T | FallbackValue<S> {
+    let value: T;
+    try {
+      value = fn();
+    } catch (error) {
+      return this.#serveAtOnce(error);
+    }
+    const mistake = promiseMistake(value, `The function of fallback "${this.name}"`);
+    if (mistake !== null) throw mistake;
+    return value;
+  }
+
   around(next: Invoke): Invoke {
     return async (operation, call) => valueOf(await this.#run(next, operation, call));
   }
@@ -104,9 +118,25 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
     }
     if (call.aborted) return failed(error, false);
     const outcome = await serveFallback(this.#options.fallback, this.name, error, call);
-    this.#runtime.events.emit?.("fallback", { policy: this.name, error, served: outcome.ok });
-    if (outcome.ok) callHook(this.#runtime.events, "onFallback", this.#options.onFallback, { error });
+    this.#report(error, outcome.ok);
     return outcome;
+  }
+
+  #serveAtOnce(error: unknown): FallbackValue<S> {
+    let served = false;
+    try {
+      const call = callFrom(this.#runtime.clock, undefined);
+      const value = serveAtOnce(this.#options.fallback, this.name, error, call);
+      served = true;
+      return value as FallbackValue<S>;
+    } finally {
+      this.#report(error, served);
+    }
+  }
+
+  #report(error: unknown, served: boolean): void {
+    this.#runtime.events.emit?.("fallback", { policy: this.name, error, served });
+    if (served) callHook(this.#runtime.events, "onFallback", this.#options.onFallback, { error });
   }
 }
 
@@ -117,22 +147,46 @@ export async function serveFallback(
   error: unknown,
   call: Call,
 ): Promise<Outcome<unknown>> {
-  const chain = Array.isArray(source) ? (source as readonly FallbackLink[]) : [source as FallbackLink];
-  const attempts = attemptsBehind(error);
   const errors: unknown[] = [];
-  for (const link of chain) {
+  for (const link of linksOf(source)) {
     try {
-      const value: unknown =
-        typeof link === "function" ? await link({ error, attempts, name, signal: call.signal }) : link;
+      const value: unknown = typeof link === "function" ? await link(infoFor(name, error, call)) : link;
       call.noteFallback(value, error);
       const served: Served<unknown> = { ok: true, value, fallbackUsed: true, error };
       return served;
     } catch (thrown) {
+      // What a link throws that was told to stop is how the call ends, as it is with the operation itself.
+      if (call.aborted) return failed(thrown, false);
       errors.push(thrown);
     }
-    if (call.aborted) break;
   }
   return failed(new FallbackFailedError(name, error, errors), false);
+}
+
+/** The same for a caller that cannot wait: gives the value or throws. A link that gives a promise is a `ConfigError`. */
+export function serveAtOnce(source: FallbackSource, name: string, error: unknown, call: Call): unknown {
+  const errors: unknown[] = [];
+  for (const link of linksOf(source)) {
+    let value: unknown;
+    try {
+      value = typeof link === "function" ? link(infoFor(name, error, call)) : link;
+    } catch (thrown) {
+      errors.push(thrown);
+      continue;
+    }
+    const mistake = promiseMistake(value, `The fallback of "${name}"`);
+    if (mistake !== null) throw mistake;
+    return value;
+  }
+  throw new FallbackFailedError(name, error, errors);
+}
+
+function linksOf(source: FallbackSource): readonly FallbackLink[] {
+  return Array.isArray(source) ? (source as readonly FallbackLink[]) : [source as FallbackLink];
+}
+
+function infoFor(name: string, error: unknown, call: Call): FallbackInfo {
+  return { error, attempts: attemptsBehind(error), name, signal: call.signal };
 }
 
 /** How many calls an error stands for. Only an exhausted retry knows; a refusal is none. */

@@ -1,6 +1,7 @@
+import { followAbort, unfollowAbort } from "../core/aborts.ts";
 import { Call, type CallOptions, callFrom } from "../core/call.ts";
 import type { Timer } from "../core/clock.ts";
-import { ConfigError, HoldfastError } from "../core/errors.ts";
+import { ConfigError, HoldfastError, isRefusal } from "../core/errors.ts";
 import {
   anId,
   checkOptions,
@@ -13,6 +14,7 @@ import {
 } from "../core/options.ts";
 import { callOperation, type Invoke, type Operation, PolicyBase, type PolicyDescription } from "../core/policy.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
+import type { RateLimiter } from "./rate-limiter.ts";
 import { RecentDurations, REMEMBERED } from "./recent-durations.ts";
 import { aRetryBudget, type RetryBudget } from "./retry-budget.ts";
 
@@ -31,6 +33,8 @@ export interface HedgeOptions {
   maxExtraShare?: number | undefined;
   /** Each hedge takes a token of it too: give that of the retry outside, and both share one allowance of extra calls. */
   retryBudget?: RetryBudget | undefined;
+  /** Each hedge goes through it too, as the first call has outside: give the limiter that stands there. */
+  rateLimiter?: RateLimiter | undefined;
 }
 
 /** What a hedge has done so far. */
@@ -64,6 +68,10 @@ const RULES: Rules<HedgeOptions> = {
   maxHedges: wholeNumber(1),
   maxExtraShare: share,
   retryBudget: aRetryBudget,
+  rateLimiter: {
+    says: "a RateLimiter",
+    allows: (value) => (value as RateLimiter | null)?.kind === "rateLimiter",
+  },
 };
 
 /** How many hedges may be saved up. A new policy has as many, so that its first slow calls are hedged too. */
@@ -99,6 +107,7 @@ export class Hedge extends PolicyBase {
   readonly #runtime: Runtime;
   readonly #durations: RecentDurations | null;
   readonly #share: number;
+  readonly #alone: (operation: Operation<unknown>, call: Call) => Promise<unknown>;
   #savedUp = BURST * ONE_HEDGE;
   #calls = 0;
   #hedges = 0;
@@ -121,14 +130,16 @@ export class Hedge extends PolicyBase {
     this.#durations = given.percentile === undefined ? null : new RecentDurations();
     this.#share = Math.round(maxExtraShare * ONE_HEDGE);
     this.#runtime = runtime;
+    this.#alone = this.around(callOperation);
   }
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T> {
-    return this.#run(callOperation, operation, callFrom(this.#runtime.clock, options)) as Promise<T>;
+    return this.#alone(operation, callFrom(this.#runtime.clock, options)) as Promise<T>;
   }
 
-  around(next: Invoke): Invoke {
-    return (operation, call) => this.#run(next, operation, call);
+  around(next: Invoke): (operation: Operation<unknown>, call: Call) => Promise<unknown> {
+    const nextOfHedge = this.#settings.rateLimiter?.around(next) ?? next;
+    return (operation, call) => this.#run(next, nextOfHedge, operation, call);
   }
 
   getStats(): HedgeStats {
@@ -145,7 +156,7 @@ export class Hedge extends PolicyBase {
     return { kind: this.kind, name: this.name, options: plainOptions(this.#settings) };
   }
 
-  #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
+  #run(next: Invoke, nextOfHedge: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     if (call.aborted) return Promise.reject(call.reason);
     this.#calls++;
     this.#savedUp = Math.min(BURST * ONE_HEDGE, this.#savedUp + this.#share);
@@ -156,7 +167,7 @@ export class Hedge extends PolicyBase {
         call,
         delayMs: this.#delayMs(),
         maxHedges: this.#settings.maxHedges,
-        start: (contender) => next(operation, contender),
+        start: (contender, hedge) => (hedge ? nextOfHedge : next)(operation, contender),
         mayHedge: () => this.#mayHedge(),
         won: (hedge, tookMs) => {
           if (hedge) this.#hedgesWon++;
@@ -192,7 +203,7 @@ interface RaceSettings {
   readonly call: Call;
   readonly delayMs: number;
   readonly maxHedges: number;
-  start(contender: Call): unknown;
+  start(contender: Call, hedge: boolean): unknown;
   /** Asked when a hedge is due; a yes is spent. */
   mayHedge(): boolean;
   /** The first value came after `tookMs`. A loser would have taken longer still, so percentiles stay where they are. */
@@ -219,7 +230,7 @@ class Race {
   }
 
   begin(): void {
-    this.#signal?.addEventListener("abort", this.#cancelled, { once: true });
+    followAbort(this.#signal, this.#cancelled);
     this.#startNext();
   }
 
@@ -235,7 +246,7 @@ class Race {
   async #carryOut(contender: Call): Promise<void> {
     let value: unknown;
     try {
-      value = await this.#settings.start(contender);
+      value = await this.#settings.start(contender, this.#isHedge(contender));
     } catch (error) {
       this.#failed(contender, error);
       return;
@@ -257,8 +268,8 @@ class Race {
     if (this.#endedAt >= 0) return this.#late({ outcome: "value" });
     this.#settle(contender);
     this.#end(contender.attempt);
-    const { call, won, resolve } = this.#settings;
-    won(contender.attempt !== call.attempt, this.#endedAt - this.#startedAt);
+    const { won, resolve } = this.#settings;
+    won(this.#isHedge(contender), this.#endedAt - this.#startedAt);
     resolve(value);
     if (this.#running.size > 0) {
       this.#abortRest(
@@ -273,7 +284,8 @@ class Race {
   #failed(contender: Call, error: unknown): void {
     if (this.#endedAt >= 0) return this.#late({ outcome: "error", error });
     this.#settle(contender);
-    this.#errors.push(error);
+    // A hedge that was refused was not made, and says nothing of how the call went.
+    if (!this.#isHedge(contender) || !isRefusal(error)) this.#errors.push(error);
     if (this.#running.size > 0) return;
     this.#end(0);
     this.#settings.reject(this.#errors[0]);
@@ -286,6 +298,10 @@ class Race {
     this.#abortRest(reason);
   };
 
+  #isHedge(contender: Call): boolean {
+    return contender.attempt !== this.#settings.call.attempt;
+  }
+
   #settle(contender: Call): void {
     this.#running.delete(contender);
     contender.end();
@@ -295,7 +311,7 @@ class Race {
     const { runtime, name, delayMs } = this.#settings;
     this.#endedAt = runtime.clock.now();
     this.#timer?.cancel();
-    this.#signal?.removeEventListener("abort", this.#cancelled);
+    unfollowAbort(this.#signal, this.#cancelled);
     const hedges = this.#started - 1;
     if (hedges > 0) runtime.events.emit?.("hedge", { policy: name, hedges, wonBy, delayMs, errors: this.#errors });
   }

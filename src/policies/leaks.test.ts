@@ -7,6 +7,7 @@ import type { Call } from "../core/call.ts";
 import { Pipeline } from "../core/pipeline.ts";
 import type { Policy } from "../core/policy.ts";
 import { type FakeRuntime, fakeRuntime } from "../testing/fake-clock.ts";
+import { AdaptiveConcurrency } from "./adaptive-concurrency.ts";
 import { Chaos } from "./chaos.ts";
 import { Budget } from "./budget.ts";
 import { Bulkhead } from "./bulkhead.ts";
@@ -25,6 +26,7 @@ const LAYERS: ((runtime: FakeRuntime) => Policy<unknown>)[] = [
   (runtime) => new CircuitBreaker({ failureThreshold: 2, recoveryTimeoutMs: 60, probeTimeoutMs: 50 }, runtime),
   (runtime) => new CircuitBreaker({ failureThreshold: 2, fallback: "open", fallbackOn: "any" }, runtime),
   (runtime) => new Bulkhead({ maxConcurrent: 1, maxQueue: 1, queueTimeoutMs: 70 }, runtime),
+  (runtime) => new AdaptiveConcurrency({ initialLimit: 1, maxLimit: 2, maxQueue: 1, queueTimeoutMs: 70 }, runtime),
   (runtime) => new ResourceLock({ acquireTimeoutMs: 80, contentionThresholdMs: 20 }, runtime),
   (runtime) => new Budget({ limitTokens: 5, estimate: 2, cost: () => 0, onExhausted: "queue" }, runtime),
   (runtime) => new RetryPolicy({ initialDelayMs: 20, retryBudget: new RetryBudget({ capacity: 2 }, runtime) }, runtime),

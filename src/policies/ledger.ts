@@ -1,3 +1,4 @@
+import { followAbort, unfollowAbort } from "../core/aborts.ts";
 import type { Call } from "../core/call.ts";
 import { ConfigError, HoldfastError } from "../core/errors.ts";
 import type { BudgetDecision } from "../core/events.ts";
@@ -30,16 +31,38 @@ export const MOST_USD = 1_000_000;
 
 const NANO_USD = 1e9;
 
-class Waiter implements Link<Waiter> {
+/** How an amount is asked for. */
+export interface Request {
+  /** How many may wait where there is no room; with 0 nobody does. */
+  maxQueue: number;
+  /** In a dry run it is held in any case, and this is what would have become of it. */
+  dryRun: BudgetDecision | null;
+}
+
+/** An amount in line. */
+export class Waiter implements Link<Waiter> {
   previous: Waiter | null = null;
   following: Waiter | null = null;
   readonly amount: number;
-  readonly wake: (reservation: Reservation | null) => void;
+  readonly request: Request;
+  /** Ends the wait: with a reservation, with null where it is refused, or with an error. */
+  readonly wake: (outcome: Reservation | null | Promise<never>) => void;
+  /** Whether it has been told to wait for others to give something back. */
+  waits = false;
+  gone = false;
 
-  constructor(amount: number, wake: (reservation: Reservation | null) => void) {
+  constructor(amount: number, request: Request, wake: Waiter["wake"]) {
     this.amount = amount;
+    this.request = request;
     this.wake = wake;
   }
+}
+
+/** What there is of a budget, in its integers. */
+export interface Sums {
+  spent: number;
+  reserved: number;
+  unconfirmed: number;
 }
 
 /**
@@ -50,30 +73,31 @@ class Waiter implements Link<Waiter> {
 export class Ledger {
   readonly name: string;
   readonly unit: BudgetUnit;
-  readonly #limit: number;
-  readonly #runtime: Runtime;
-  #spent = 0;
-  #reserved = 0;
-  #unconfirmed = 0;
+  readonly limit: number;
+  readonly runtime: Runtime;
+  /** A reservation of an earlier term holds nothing any more. */
+  term = 0;
+  /** Of this process. */
+  protected readonly own: Sums = { spent: 0, reserved: 0, unconfirmed: 0 };
+  protected readonly line: Queue<Waiter> = new Queue<Waiter>();
   #refused = 0;
   #waiting = 0;
-  readonly #waiters = new Queue<Waiter>();
 
   constructor(name: string, unit: BudgetUnit, limit: number, runtime: Runtime) {
     this.name = name;
     this.unit = unit;
-    this.#limit = this.whole(limit);
-    this.#runtime = runtime;
+    this.limit = this.whole(limit);
+    this.runtime = runtime;
   }
 
   get state(): BudgetState {
     return {
       name: this.name,
       unit: this.unit,
-      limit: this.inUnit(this.#limit),
-      spent: this.inUnit(this.#spent),
-      reserved: this.inUnit(this.#reserved),
-      unconfirmed: this.inUnit(this.#unconfirmed),
+      limit: this.inUnit(this.limit),
+      spent: this.inUnit(this.sums.spent),
+      reserved: this.inUnit(this.sums.reserved),
+      unconfirmed: this.inUnit(this.sums.unconfirmed),
       remaining: this.#remaining,
       waiting: this.#waiting,
       refused: this.#refused,
@@ -103,27 +127,29 @@ export class Ledger {
 
   /** Whether there is room for it, and nobody waits who came before. Exceeded means strictly over. */
   covers(whole: number): boolean {
-    return this.#waiters.first === null && whole <= this.#free;
+    return this.line.first === null && whole <= this.free;
   }
 
   /** Whether it would fit if all calls under way gave back what they hold. */
   couldCover(whole: number): boolean {
-    return whole <= this.#free + this.#reserved;
+    return whole <= this.free + this.sums.reserved;
   }
 
   /** Takes it, also where it does not fit: whoever calls this has looked, or only watches. */
   take(whole: number): Reservation {
-    this.#reserved += whole;
-    this.#runtime.events.emit?.("budget.reserved", this.#event(whole));
+    this.own.reserved += whole;
+    this.runtime.events.emit?.("budget.reserved", this.event(whole));
     return new Reservation(this, whole);
   }
 
   /** Waits in line for it. Null where it can no longer be had, or not before the deadline. Rejects with an abort. */
-  async wait(whole: number, call: Call): Promise<Reservation | null> {
-    const { clock } = this.#runtime;
+  async wait(whole: number, call: Call, request: Request): Promise<Reservation | null> {
+    const { clock } = this.runtime;
     if (clock.now() >= call.deadline) return null;
     // Whoever gives something back only settles this promise: what follows runs in the async context of the waiter.
-    const reservation = await new Promise<Reservation | null>((resolve) => this.#enqueue(whole, call, resolve));
+    const reservation = await new Promise<Reservation | null>((resolve) =>
+      this.#enqueue(whole, call, request, resolve),
+    );
     if (!call.aborted) return reservation;
     // An abort may also come after the amount was handed on and before this line.
     reservation?.release();
@@ -134,86 +160,115 @@ export class Ledger {
     this.#refused++;
   }
 
+  /** In a dry run, what would have been refused or kept waiting. */
+  wouldRefuse(whole: number, decision: BudgetDecision): void {
+    this.refuse();
+    this.exceeded(whole, decision, true);
+  }
+
+  /** How the budget stands now. One that is not shared always knows. */
+  async refresh(): Promise<BudgetState> {
+    return this.state;
+  }
+
   shortfall(whole: number): BudgetShortfall {
     return {
       requested: this.inUnit(whole),
-      spent: this.inUnit(this.#spent),
-      reserved: this.inUnit(this.#reserved + this.#unconfirmed),
-      limit: this.inUnit(this.#limit),
+      spent: this.inUnit(this.sums.spent),
+      reserved: this.inUnit(this.sums.reserved + this.sums.unconfirmed),
+      limit: this.inUnit(this.limit),
     };
   }
 
   exceeded(whole: number, decision: BudgetDecision, dryRun = false): void {
-    this.#runtime.events.emit?.("budget.exceeded", { ...this.#event(whole), decision, dryRun });
+    this.runtime.events.emit?.("budget.exceeded", { ...this.event(whole), decision, dryRun });
   }
 
   /** @internal What a reservation held changes into what it has cost. */
   settle(reserved: number, unconfirmed: number, spent: number, stillUnconfirmed: number, total: number): void {
-    this.#reserved -= reserved;
-    this.#unconfirmed += stillUnconfirmed - unconfirmed;
-    this.#spent += spent;
-    this.#runtime.events.emit?.("budget.settled", {
-      ...this.#event(total),
+    this.own.reserved -= reserved;
+    this.own.unconfirmed += stillUnconfirmed - unconfirmed;
+    this.own.spent += spent;
+    this.runtime.events.emit?.("budget.settled", {
+      ...this.event(total),
       unconfirmed: this.inUnit(stillUnconfirmed),
     });
-    if (spent > 0 && this.#spent > this.#limit) this.exceeded(total, "overspent");
-    this.#serve();
+    if (spent > 0 && this.sums.spent > this.limit) this.exceeded(total, "overspent");
+    this.serve();
   }
 
   /** @internal */
   release(reserved: number, unconfirmed: number): void {
-    this.#reserved -= reserved;
-    this.#unconfirmed -= unconfirmed;
-    this.#runtime.events.emit?.("budget.released", this.#event(reserved + unconfirmed));
-    this.#serve();
+    this.own.reserved -= reserved;
+    this.own.unconfirmed -= unconfirmed;
+    this.runtime.events.emit?.("budget.released", this.event(reserved + unconfirmed));
+    this.serve();
   }
 
-  get #free(): number {
-    return this.#limit - this.#spent - this.#reserved - this.#unconfirmed;
+  /** Of all that share the budget, as far as is known. */
+  protected get sums(): Sums {
+    return this.own;
+  }
+
+  protected get free(): number {
+    const { spent, reserved, unconfirmed } = this.sums;
+    return this.limit - spent - reserved - unconfirmed;
   }
 
   get #remaining(): number {
-    return this.inUnit(Math.max(0, this.#free));
+    return this.inUnit(Math.max(0, this.free));
   }
 
-  #event(whole: number): { policy: string; unit: BudgetUnit; remaining: number; amount: number } {
+  protected event(whole: number): { policy: string; unit: BudgetUnit; remaining: number; amount: number } {
     return { policy: this.name, unit: this.unit, amount: this.inUnit(whole), remaining: this.#remaining };
   }
 
   // While the first in line has to wait, something is reserved that will be given back; where nothing is, it either
   // fits or never will. So nobody waits for ever.
-  #serve(): void {
-    for (let waiter = this.#waiters.first; waiter !== null; waiter = this.#waiters.first) {
-      const fits = waiter.amount <= this.#free;
+  protected serve(): void {
+    for (let waiter = this.line.first; waiter !== null; waiter = this.line.first) {
+      const fits = waiter.amount <= this.free;
       if (!fits && this.couldCover(waiter.amount)) return;
-      this.#leave(waiter);
+      this.leave(waiter);
       waiter.wake(fits ? this.take(waiter.amount) : null);
     }
   }
 
-  #enqueue(whole: number, call: Call, resolve: (reservation: Reservation | null) => void): void {
-    const { clock } = this.#runtime;
-    const signal = call.waitSignal;
-    const giveUp = (): void => {
-      this.#leave(waiter);
-      waiter.wake(null);
-      // Behind one that wanted much there may be some who want little.
-      this.#serve();
-    };
-    const timer = call.deadline === Infinity ? null : clock.timer(call.deadline - clock.now(), giveUp);
-    const waiter = new Waiter(whole, (reservation) => {
-      timer?.cancel();
-      signal?.removeEventListener("abort", giveUp);
-      resolve(reservation);
-    });
-    signal?.addEventListener("abort", giveUp, { once: true });
-    this.#waiters.append(waiter);
+  /** Somebody has come into line. */
+  protected entered(waiter: Waiter): void {
+    this.waits(waiter);
+  }
+
+  protected waits(waiter: Waiter): void {
+    waiter.waits = true;
     this.#waiting++;
   }
 
-  #leave(waiter: Waiter): void {
-    this.#waiters.remove(waiter);
-    this.#waiting--;
+  #enqueue(whole: number, call: Call, request: Request, resolve: Waiter["wake"]): void {
+    const { clock } = this.runtime;
+    const signal = call.waitSignal;
+    const giveUp = (): void => {
+      this.leave(waiter);
+      waiter.wake(null);
+      // Behind one that wanted much there may be some who want little.
+      this.serve();
+    };
+    const timer = call.deadline === Infinity ? null : clock.timer(call.deadline - clock.now(), giveUp);
+    const waiter = new Waiter(whole, request, (outcome) => {
+      timer?.cancel();
+      unfollowAbort(signal, giveUp);
+      resolve(outcome);
+    });
+    followAbort(signal, giveUp);
+    this.line.append(waiter);
+    this.entered(waiter);
+  }
+
+  protected leave(waiter: Waiter): void {
+    this.line.remove(waiter);
+    if (waiter.waits) this.#waiting--;
+    waiter.waits = false;
+    waiter.gone = true;
   }
 }
 
@@ -226,6 +281,7 @@ export class Reservation {
   readonly amount: number;
   readonly #ledger: Ledger;
   readonly #whole: number;
+  readonly #term: number;
   /** `seen` is charged already, and `rest` held until somebody knows better. */
   #state: { kind: "open" } | { kind: "unconfirmed"; seen: number; rest: number } | { kind: "closed" } = OPEN;
 
@@ -233,6 +289,7 @@ export class Reservation {
   constructor(ledger: Ledger, whole: number) {
     this.#ledger = ledger;
     this.#whole = whole;
+    this.#term = ledger.term;
     this.amount = ledger.inUnit(whole);
   }
 
@@ -248,10 +305,11 @@ export class Reservation {
         `A reservation of ${this.amount} in budget "${this.#ledger.name}" was settled or released before, so ${actual} cannot be charged to it. Settle once, or with { unconfirmed: true } until the last time.`,
       );
     const seen = this.#ledger.whole(actual);
-    const rest = unconfirmed ? Math.max(0, this.#whole - seen) : 0;
+    const held = this.#held;
+    const rest = unconfirmed && held ? Math.max(0, this.#whole - seen) : 0;
     this.#state = unconfirmed ? { kind: "unconfirmed", seen, rest } : CLOSED;
-    if (state.kind === "open") this.#ledger.settle(this.#whole, 0, seen, rest, seen);
-    else this.#ledger.settle(0, state.rest, seen - state.seen, rest, seen);
+    if (state.kind === "open") this.#ledger.settle(held ? this.#whole : 0, 0, seen, rest, seen);
+    else this.#ledger.settle(0, held ? state.rest : 0, seen - state.seen, rest, seen);
   }
 
   /** Gives back what is still held. What was charged before stays charged. Does nothing the second time. */
@@ -259,8 +317,14 @@ export class Reservation {
     const state = this.#state;
     if (state.kind === "closed") return;
     this.#state = CLOSED;
+    if (!this.#held) return;
     if (state.kind === "open") this.#ledger.release(this.#whole, 0);
     else this.#ledger.release(0, state.rest);
+  }
+
+  /** False for one that has run out: it is charged what it has cost, and has nothing to give back. */
+  get #held(): boolean {
+    return this.#term === this.#ledger.term;
   }
 
   /** What is unconfirmed stays held. */

@@ -12,6 +12,21 @@ export interface Allowance {
   take(amount: number, now: number): void;
   /** Returns part of what was taken at the instant `takenAt`. */
   giveBack(amount: number, takenAt: number): void;
+  save(): SavedAllowance;
+  /** Takes over what another has left, also one with other settings. Its clock is `aheadMs` behind the one of `now`. */
+  load(saved: SavedAllowance, now: number, aheadMs?: number): void;
+}
+
+/** An allowance as plain data: that of a token bucket, or that of a sliding window. */
+export type SavedAllowance = { fullAt: number; unitMs: number } | { parts: Part[]; intervalMs: number };
+
+/** What was taken between two instants. */
+type Part = [amount: number, firstAt: number, lastAt: number];
+
+/** How long until nothing of it counts any more. */
+export function restMs(saved: SavedAllowance, now: number): number {
+  if ("fullAt" in saved) return Math.max(0, saved.fullAt - now);
+  return Math.max(0, (saved.parts.at(-1)?.[2] ?? -Infinity) + saved.intervalMs - now);
 }
 
 /**
@@ -45,6 +60,21 @@ export class TokenBucket implements Allowance {
 
   giveBack(amount: number): void {
     this.#fullAt -= amount * this.#unitMs;
+  }
+
+  save(): SavedAllowance {
+    return { fullAt: this.#fullAt, unitMs: this.#unitMs };
+  }
+
+  load(saved: SavedAllowance, now: number, aheadMs = 0): void {
+    this.#fullAt = -Infinity;
+    if ("parts" in saved) {
+      for (const [amount] of saved.parts) this.take(amount, now);
+      return;
+    }
+    const fullAt = saved.fullAt + aheadMs;
+    // What is owed are units, which another bucket takes another time to fill.
+    this.#fullAt = saved.unitMs === this.#unitMs ? fullAt : now + ((fullAt - now) / saved.unitMs) * this.#unitMs;
   }
 }
 
@@ -101,16 +131,7 @@ export class SlidingWindow implements Allowance {
   take(amount: number, now: number): void {
     if (amount === 0) return;
     this.#expire(now);
-    const newest = (this.#oldest + this.#count + RING - 1) % RING;
-    if (this.#count > 0 && now - this.#firstAt[newest]! < this.#intervalMs / PARTS) {
-      this.#amounts[newest]! += amount;
-      this.#lastAt[newest] = Math.max(now, this.#lastAt[newest]!);
-    } else {
-      const part = (this.#oldest + this.#count++) % RING;
-      this.#amounts[part] = amount;
-      this.#firstAt[part] = this.#lastAt[part] = now;
-    }
-    this.#used += amount;
+    this.#add(amount, now, now);
   }
 
   giveBack(amount: number, takenAt: number): void {
@@ -121,6 +142,35 @@ export class SlidingWindow implements Allowance {
       this.#used -= amount;
       return;
     }
+  }
+
+  save(): SavedAllowance {
+    const parts: Part[] = [];
+    for (let i = 0; i < this.#count; i++) {
+      const part = (this.#oldest + i) % RING;
+      parts.push([this.#amounts[part]!, this.#firstAt[part]!, this.#lastAt[part]!]);
+    }
+    return { parts, intervalMs: this.#intervalMs };
+  }
+
+  load(saved: SavedAllowance, now: number, aheadMs = 0): void {
+    this.#count = this.#used = 0;
+    if ("fullAt" in saved) return this.take(Math.max(0, saved.fullAt + aheadMs - now) / saved.unitMs, now);
+    for (const [amount, firstAt, lastAt] of saved.parts) this.#add(amount, firstAt + aheadMs, lastAt + aheadMs);
+  }
+
+  #add(amount: number, firstAt: number, lastAt: number): void {
+    const newest = (this.#oldest + this.#count + RING - 1) % RING;
+    if (this.#count > 0 && firstAt - this.#firstAt[newest]! < this.#intervalMs / PARTS) {
+      this.#amounts[newest]! += amount;
+      this.#lastAt[newest] = Math.max(lastAt, this.#lastAt[newest]!);
+    } else {
+      const part = (this.#oldest + this.#count++) % RING;
+      this.#amounts[part] = amount;
+      this.#firstAt[part] = firstAt;
+      this.#lastAt[part] = lastAt;
+    }
+    this.#used += amount;
   }
 
   #expire(now: number): void {

@@ -1,3 +1,4 @@
+import { followAbort, unfollowAbort } from "../core/aborts.ts";
 import type { Timer } from "../core/clock.ts";
 import { type LimiterWhy, RateLimitedError } from "../core/policy-errors.ts";
 import type { Failed, Operation } from "../core/policy.ts";
@@ -9,6 +10,8 @@ export class Claim {
   requests = 0;
   tokens = 0;
   takenAt: number;
+  /** Its instant in the time of the place where processes share the limits; null where it was taken from none. */
+  sharedAt: number | null = null;
   /** Whether the operation was called; policies inside may refuse to. */
   called = true;
   /** False for a call that only a dry run lets through: it takes nothing, before or after. */
@@ -33,14 +36,26 @@ export class Waiter implements Link<Waiter> {
   previous: Waiter | null = null;
   following: Waiter | null = null;
   readonly claim: Claim;
+  /** The latest that it will wait for room. */
+  readonly latest: number;
+  /** Whether it had to wait for room. */
+  late: boolean;
   readonly #wake: (granted: boolean) => void;
   readonly #signal: AbortSignal | undefined;
   #onAbort: (() => void) | null = null;
   #timer: Timer | null = null;
   waiting = true;
 
-  constructor(claim: Claim, signal: AbortSignal | undefined, wake: (granted: boolean) => void) {
+  constructor(
+    claim: Claim,
+    signal: AbortSignal | undefined,
+    latest: number,
+    late: boolean,
+    wake: (granted: boolean) => void,
+  ) {
     this.claim = claim;
+    this.latest = latest;
+    this.late = late;
     this.#signal = signal;
     this.#wake = wake;
   }
@@ -49,13 +64,13 @@ export class Waiter implements Link<Waiter> {
   endsBy(onAbort: () => void, timer: Timer | null): void {
     this.#timer = timer;
     this.#onAbort = onAbort;
-    this.#signal?.addEventListener("abort", onAbort, { once: true });
+    followAbort(this.#signal, onAbort);
   }
 
   wake(granted: boolean): void {
     this.waiting = false;
     this.#timer?.cancel();
-    if (this.#onAbort !== null) this.#signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#onAbort !== null) unfollowAbort(this.#signal, this.#onAbort);
     this.#wake(granted);
   }
 }

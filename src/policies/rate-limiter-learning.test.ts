@@ -219,6 +219,20 @@ describe("other limits, put in place of the old", () => {
     },
   );
 
+  test("a settle that comes with them is asked from then on, also where nothing was looked at before (C3.4)", async () => {
+    const { limiter } = limiterOf({ learn: false });
+    expect(await limiter.execute(() => "at once")).toBe("at once");
+    const thrown = limiter.execute(() => {
+      throw new Error("at once");
+    });
+    await expect(thrown).rejects.toThrow("at once");
+    await expect(limiter.execute(() => Promise.reject(new Error("later")))).rejects.toThrow("later");
+    expect(available(limiter)).toEqual({ requests: 7, tokens: 70 });
+    limiter.update({ limits: { ...DUAL, tokens: { limit: 100, intervalMs: 1_000, cost: 10, settle: () => 50 } } });
+    await limiter.execute(() => "dear");
+    expect(available(limiter)).toEqual({ requests: 6, tokens: 20 });
+  });
+
   test("those in line still count for who comes after them (C3.4)", async () => {
     const limits: RateLimits = { requests: { limit: 2, intervalMs: 1_000 } };
     const { runtime, limiter } = limiterOf({ limits });

@@ -130,10 +130,10 @@ describe("waiting", () => {
     for (let i = callers.length - 1; i >= 0; i--) callers[i]!.abort();
     await Promise.all(calls);
     // A line that is searched needs minutes for it.
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(performance.now() - started).toBeLessThan(20_000);
     expect(limiter.getStats().waiting).toBe(0);
     expect(runtime.clock.pendingTimers).toBe(0);
-  });
+  }, 60_000);
 
   test("an abort between the grant and the call gives the room back (C3.4)", async () => {
     const { runtime, limiter } = limiterOf();
@@ -313,6 +313,7 @@ describe("inside a pipeline", () => {
         limits: { tokens: { limit: 9, intervalMs: 60_000, cost: "the function cost" } },
         maxWaitMs: 60_000,
         learn: true,
+        hasSharedState: false,
         dryRun: false,
       },
     });

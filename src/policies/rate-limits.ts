@@ -4,6 +4,7 @@ import {
   aFunction,
   anId,
   anObject,
+  aSharedState,
   checkOptions,
   either,
   numberBetween,
@@ -13,6 +14,7 @@ import {
   type Rules,
   show,
 } from "../core/options.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import { type Allowance, SlidingWindow, TokenBucket } from "./rate-allowance.ts";
 
 export interface RateLimiterOptions {
@@ -27,6 +29,11 @@ export interface RateLimiterOptions {
    * and stops for as long as a server asks for. @default true
    */
   learn?: boolean | undefined;
+  /**
+   * Where the limiters of this name in all processes take from the same limits, by the time of that place. A call then
+   * waits for its answer. Without it the limiter counts the calls of its own process.
+   */
+  sharedState?: SharedState | undefined;
   /** Counts and reports what would wait or be refused, and lets every call through at once. @default false */
   dryRun?: boolean | undefined;
 }
@@ -156,20 +163,24 @@ const RULES: Rules<RateLimiterOptions> = {
   limits: anObject,
   maxWaitMs: maxWait,
   learn: aBoolean,
+  sharedState: aSharedState,
   dryRun: aBoolean,
 };
 
 /** Checks the options of a limiter, all but its limits, and fills in its defaults. Throws `ConfigError`. */
 export function limiterSettings(options: RateLimiterOptions): {
-  [K in keyof RateLimiterOptions]-?: NonNullable<RateLimiterOptions[K]>;
+  [K in Exclude<keyof RateLimiterOptions, "sharedState">]-?: NonNullable<RateLimiterOptions[K]>;
+} & {
+  sharedState: SharedState | undefined;
 } {
   const {
     name = "rateLimiter",
     limits,
     maxWaitMs = 60_000,
     learn = true,
+    sharedState,
     dryRun = false,
   } = checkOptions("rateLimiter", options, RULES);
   if (limits === undefined) throw new ConfigError("rateLimiter.limits is missing: say how much an interval allows.");
-  return { name, limits, maxWaitMs, learn, dryRun };
+  return { name, limits, maxWaitMs, learn, sharedState, dryRun };
 }

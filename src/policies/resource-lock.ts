@@ -1,11 +1,22 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
 import { Histogram } from "../core/histogram.ts";
-import { anId, checkId, checkOptions, durationMs, type Rules, wholeNumber } from "../core/options.ts";
+import { ConfigError } from "../core/errors.ts";
+import {
+  anId,
+  aSharedState,
+  checkId,
+  checkOptions,
+  durationMs,
+  positiveMs,
+  type Rules,
+  wholeNumber,
+} from "../core/options.ts";
 import {
   callOperation,
   failed,
   type Invoke,
+  type InvokeOutcome,
   type Operation,
   type Outcome,
   PolicyBase,
@@ -14,7 +25,9 @@ import {
 } from "../core/policy.ts";
 import { ContentionDetectedError } from "../core/policy-errors.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import { holdUntilSettled, Slots } from "../core/slots.ts";
+import { type HeldLease, LeasePlace } from "./held-lease.ts";
 
 export interface ResourceLockOptions {
   /** Names the resource in events and errors. @default "lock" */
@@ -25,11 +38,22 @@ export interface ResourceLockOptions {
   acquireTimeoutMs?: number | undefined;
   /** A wait that lasts this long is contention: it is counted, and reported while it goes on. @default 5000 */
   contentionThresholdMs?: number | undefined;
+  /** Where processes share the lock. Without it the lock is local. */
+  lease?: SharedState | undefined;
+  /** How long a permit of a shared lock outlives a process that has died or stalled. @default 10000 */
+  leaseMs?: number | undefined;
 }
 
 /** The right to use the resource until it is released, by hand or by `using`. */
 export interface LockPermit extends Disposable {
   readonly holderId: string;
+  /**
+   * Of a shared lock, a number above those of all earlier permits: what is written under the lock can be refused by
+   * it where a later one has written already. Undefined for a local lock.
+   */
+  readonly fencingToken: number | undefined;
+  /** Aborts with `LeaseLostError` when the permit of a shared lock is lost: somebody else may have the resource then. */
+  readonly signal: AbortSignal;
   /** Gives the permit back. Only the first time counts. */
   release(): void;
 }
@@ -46,7 +70,7 @@ export interface LockStats {
   /** At most a tenth above the true one. */
   p95WaitMs: number;
   maxWaitMs: number;
-  /** In the order in which they acquired it. An id that holds two permits is there twice. */
+  /** Those of this process, in the order in which they acquired it. An id that holds two permits is there twice. */
   currentHolders: string[];
   capacity: number;
 }
@@ -56,6 +80,8 @@ const RULES: Rules<ResourceLockOptions> = {
   maxConcurrent: wholeNumber(1),
   acquireTimeoutMs: durationMs,
   contentionThresholdMs: durationMs,
+  lease: aSharedState,
+  leaseMs: positiveMs,
 };
 
 /** The holder where nobody says who it is. */
@@ -71,8 +97,8 @@ interface Contention {
  * Lets one caller at a time, or `maxConcurrent` of them, use a resource; the others wait in the order in which they
  * came, and give up with `ContentionDetectedError` after `acquireTimeoutMs`. The hold itself has no limit.
  *
- * The lock is local: it knows nothing of other processes. It is not reentrant: a holder who asks again waits for
- * itself. As a policy it holds until the operation itself has settled, also when a timeout inside or outside of it
+ * The lock is local, and knows nothing of other processes, unless it is given a `lease`: then all that have a lock of
+ * the same name in the same place share it. It is not reentrant: a holder who asks again waits for itself. As a policy it holds until the operation itself has settled, also when a timeout inside or outside of it
  * fires earlier.
  *
  * @example
@@ -93,6 +119,7 @@ export class ResourceLock extends PolicyBase {
   readonly #contentionThresholdMs: number;
   readonly #runtime: Runtime;
   readonly #slots: Slots;
+  readonly #leases: LeasePlace | null;
   readonly #held = new Set<LockPermit>();
   readonly #waits = new Histogram();
   #asked = 0;
@@ -107,7 +134,12 @@ export class ResourceLock extends PolicyBase {
     this.#acquireTimeoutMs = given.acquireTimeoutMs ?? 30_000;
     this.#contentionThresholdMs = given.contentionThresholdMs ?? 5_000;
     this.#runtime = runtime;
-    this.#slots = new Slots(given.maxConcurrent ?? 1, runtime.clock);
+    const { maxConcurrent = 1, lease, leaseMs = 10_000 } = given;
+    this.#slots = new Slots(maxConcurrent, runtime.clock);
+    if (lease === undefined && given.leaseMs !== undefined)
+      throw new ConfigError("lock.leaseMs needs lock.lease: only a lock that processes share has a lease.");
+    const terms = { lockName: this.name, maxConcurrent, leaseMs };
+    this.#leases = lease === undefined ? null : new LeasePlace(lease, terms, runtime);
   }
 
   /** Waits for a permit. `holderId` is who will hold it, in the words of errors, events and statistics. */
@@ -136,19 +168,18 @@ export class ResourceLock extends PolicyBase {
     return this.#run(callOperation, operation, callFrom(this.#runtime.clock, options)) as Promise<T>;
   }
 
-  override async executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T>> {
-    try {
-      const call = callFrom(this.#runtime.clock, options);
-      const taken = await this.#take(call.key ?? UNNAMED, call);
-      if (!(taken instanceof Permit)) return refusal(() => this.#error(taken));
-      return { ok: true, value: (await this.#hold(taken, callOperation, operation, call)) as Awaited<T> };
-    } catch (error) {
-      return failed(error, false);
-    }
+  override executeOutcome<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<Outcome<T>> {
+    const call = callFrom(this.#runtime.clock, options);
+    return this.#outcome(callOperation, operation, call) as Promise<Outcome<T>>;
   }
 
   around(next: Invoke): Invoke {
     return (operation, call) => this.#run(next, operation, call);
+  }
+
+  /** @internal */
+  outcomeAround(next: Invoke): InvokeOutcome {
+    return (operation, call) => this.#outcome(next, operation, call);
   }
 
   getStats(): LockStats {
@@ -173,9 +204,19 @@ export class ResourceLock extends PolicyBase {
         maxConcurrent: this.#slots.limit,
         acquireTimeoutMs: this.#acquireTimeoutMs,
         contentionThresholdMs: this.#contentionThresholdMs,
-        scope: "local",
+        ...(this.#leases === null ? { scope: "local" } : { scope: "shared", leaseMs: this.#leases.terms.leaseMs }),
       },
     };
+  }
+
+  async #outcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
+    try {
+      const taken = await this.#take(call.key ?? UNNAMED, call);
+      if (!(taken instanceof Permit)) return refusal(() => this.#error(taken));
+      return { ok: true, value: await this.#hold(taken, next, operation, call) };
+    } catch (error) {
+      return failed(error, false);
+    }
   }
 
   #run(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
@@ -191,7 +232,13 @@ export class ResourceLock extends PolicyBase {
   }
 
   #hold(permit: Permit, next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
-    return holdUntilSettled(next, operation, call, () => permit.release());
+    if (permit.lease === null) return holdUntilSettled(next, operation, call, () => permit.release());
+    const scope = call.scope(Infinity);
+    permit.lease.onLost = (error) => scope.abort(error);
+    return holdUntilSettled(next, operation, scope, () => {
+      scope.end();
+      permit.release();
+    });
   }
 
   async #take(holderId: string, call: Call): Promise<Permit | Contention> {
@@ -201,9 +248,10 @@ export class ResourceLock extends PolicyBase {
 
   #tryTake(holderId: string): Permit | null {
     this.#asked++;
-    if (!this.#slots.tryTake()) return null;
+    // A place that is shared has to be asked first.
+    if (this.#leases !== null || !this.#slots.tryTake()) return null;
     this.#waits.record(0);
-    return this.#permitFor(holderId);
+    return this.#permitFor(holderId, null);
   }
 
   async #wait(holderId: string, call: Call): Promise<Permit | Contention> {
@@ -215,31 +263,53 @@ export class ResourceLock extends PolicyBase {
       contended = true;
       this.#contentions++;
       const waitMs = clock.now() - startedAt;
-      events.emit?.("lock.contended", { policy: this.name, waitMs, holders: this.#holders() });
+      events.emit?.("lock.contended", { policy: this.name, waitMs, holders: this.#allHolders() });
     };
     const threshold =
       this.#contentionThresholdMs < this.#acquireTimeoutMs ? clock.timer(this.#contentionThresholdMs, contend) : null;
-    let taken: boolean;
+    let permit: Permit | null;
     try {
-      taken = await this.#slots.wait(call, Math.min(startedAt + this.#acquireTimeoutMs, call.deadline));
+      permit = await this.#obtain(holderId, call, startedAt);
     } finally {
       threshold?.cancel();
     }
     const waitMs = clock.now() - startedAt;
     this.#waits.record(waitMs);
-    if (!taken || waitMs >= this.#contentionThresholdMs) contend();
-    if (taken) return this.#permitFor(holderId);
+    if (permit === null || waitMs >= this.#contentionThresholdMs) contend();
+    if (permit !== null) return permit;
     this.#timeouts++;
-    const holders = this.#holders();
+    const holders = this.#allHolders();
     events.emit?.("lock.timed_out", { policy: this.name, waitMs, holders });
     return { waitMs, holders };
   }
 
-  #permitFor(holderId: string): Permit {
-    const permit = new Permit(holderId, this.#held, this.#slots);
+  /** Waits for a slot of this process first and then, with those of other processes, for a lease. Null: not in time. */
+  async #obtain(holderId: string, call: Call, startedAt: number): Promise<Permit | null> {
+    const until = Math.min(startedAt + this.#acquireTimeoutMs, call.deadline);
+    if (this.#leases === null) {
+      return (await this.#slots.wait(call, until)) ? this.#permitFor(holderId, null) : null;
+    }
+    if (!this.#slots.tryTake() && !(await this.#slots.wait(call, until))) return null;
+    let lease: HeldLease | null = null;
+    try {
+      // A single try takes the time of its answer.
+      lease = await this.#leases.take(holderId, call, until, this.#acquireTimeoutMs === 0 ? call.deadline : until);
+    } finally {
+      if (lease === null) this.#slots.give();
+    }
+    return lease === null ? null : this.#permitFor(holderId, lease);
+  }
+
+  #permitFor(holderId: string, lease: HeldLease | null): Permit {
+    const permit = new Permit(holderId, lease, this.#held, this.#slots);
     this.#held.add(permit);
     this.#acquisitions++;
     return permit;
+  }
+
+  /** Of a shared lock, those of all processes. */
+  #allHolders(): string[] {
+    return this.#leases === null ? this.#holders() : this.#leases.holders;
   }
 
   #holders(): string[] {
@@ -253,17 +323,39 @@ export class ResourceLock extends PolicyBase {
 
 class Permit implements LockPermit {
   readonly holderId: string;
+  readonly lease: HeldLease | null;
   readonly #held: Set<LockPermit>;
   readonly #slots: Slots;
+  #controller: AbortController | null = null;
 
-  constructor(holderId: string, held: Set<LockPermit>, slots: Slots) {
+  constructor(holderId: string, lease: HeldLease | null, held: Set<LockPermit>, slots: Slots) {
     this.holderId = holderId;
+    this.lease = lease;
     this.#held = held;
     this.#slots = slots;
   }
 
+  get fencingToken(): number | undefined {
+    return this.lease?.token;
+  }
+
+  get signal(): AbortSignal {
+    this.lease?.look();
+    if (this.#controller !== null) return this.#controller.signal;
+    const controller = new AbortController();
+    this.#controller = controller;
+    if (this.lease !== null) {
+      if (this.lease.lost !== null) controller.abort(this.lease.lost);
+      else this.lease.onLost = (error) => controller.abort(error);
+    }
+    return controller.signal;
+  }
+
   release(): void {
-    if (this.#held.delete(this)) this.#slots.give();
+    if (!this.#held.delete(this)) return;
+    // Given back before the slot, so that the next one here finds it free.
+    this.lease?.release();
+    this.#slots.give();
   }
 
   // Called by `using`. Where there is no Symbol.dispose yet, in some browsers, this is a method nobody calls.

@@ -59,6 +59,7 @@ describe("when the time is up", () => {
       await runtime.clock.advance(1_000);
       expect(seen.at! - 13).toBeGreaterThanOrEqual(ms);
       expect(seen.at! - 13).toBeLessThanOrEqual(latest);
+      await runtime.clock.advance(10_000);
     }
   });
 

@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { ConfigError } from "../core/errors.ts";
+import { MemorySharedState } from "./memory-shared-state.ts";
 import { MemoryStore } from "./memory.ts";
-import { openStore } from "./open.ts";
+import { openSharedState, openStore } from "./open.ts";
+import { SqliteSharedState } from "./sqlite-shared-state.ts";
 import { SqliteStore } from "./sqlite.ts";
 
 let folder: string;
@@ -34,4 +36,13 @@ it("a URL that names no store is a ConfigError that says where it came from (C10
 it("the password of a URL does not get into the error (C10.5)", () => {
   expect(() => openStore("postgres://anna:secret@host/db")).toThrow(/postgres:\/\/\*\*\*@host\/db/);
   expect(() => openStore("postgres://anna:secret@host/db")).not.toThrow(/secret/);
+});
+
+it("the same URLs name a shared state (C10.5)", async () => {
+  expect(openSharedState("memory:")).toBeInstanceOf(MemorySharedState);
+  for (const url of [`sqlite:${folder}/a.db`, `${folder}/b.db`]) {
+    expect(openSharedState(url)).toBeInstanceOf(SqliteSharedState);
+  }
+  expect(() => openSharedState("")).toThrow(/^The URL of the shared state is empty/);
+  expect(() => openSharedState("redis://a:b@h")).toThrow(/"redis:\/\/\*\*\*@h", which names no store/);
 });

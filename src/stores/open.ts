@@ -1,6 +1,9 @@
 import { ConfigError } from "../core/errors.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import type { Store } from "../core/store.ts";
+import { MemorySharedState } from "./memory-shared-state.ts";
 import { MemoryStore } from "./memory.ts";
+import { SqliteSharedState } from "./sqlite-shared-state.ts";
 import { SqliteStore } from "./sqlite.ts";
 
 /**
@@ -8,10 +11,25 @@ import { SqliteStore } from "./sqlite.ts";
  * `ConfigError` for a scheme that this version does not know; `source` says in the message where the URL came from.
  */
 export function openStore(url: string, source = "The store URL"): Store {
+  return opened<Store>(url, source, { memory: () => new MemoryStore(), sqlite: (path) => new SqliteStore(path) });
+}
+
+/**
+ * The shared state that a URL names, as for `openStore`: `memory:`, which one process shares with itself only, or a
+ * SQLite file, which may be that of a store.
+ */
+export function openSharedState(url: string, source = "The URL of the shared state"): SharedState {
+  return opened<SharedState>(url, source, {
+    memory: () => new MemorySharedState(),
+    sqlite: (path) => new SqliteSharedState(path),
+  });
+}
+
+function opened<T>(url: string, source: string, kinds: { memory(): T; sqlite(path: string): T }): T {
   if (url === "") throw new ConfigError(`${source} is empty. Give memory: or sqlite:path/to/file.db.`);
-  if (url === "memory:") return new MemoryStore();
+  if (url === "memory:") return kinds.memory();
   const path = sqlitePath(url);
-  if (path !== undefined) return new SqliteStore(path);
+  if (path !== undefined) return kinds.sqlite(path);
   throw new ConfigError(
     `${source} is "${withoutSecrets(url)}", which names no store. Give memory: or sqlite:path/to/file.db.`,
   );

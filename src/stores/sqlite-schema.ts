@@ -1,6 +1,6 @@
-import { StoreUnavailableError } from "../core/errors.ts";
 import type { RunStatus } from "../core/store.ts";
 import type { SqliteDriver, SqliteStatement } from "./sqlite-driver.ts";
+import { inTransaction, newerSchemaError } from "./sqlite-file.ts";
 
 /** The version of the tables below. A later one migrates from here; an older program refuses a newer file. */
 const SCHEMA_VERSION = 1;
@@ -76,8 +76,6 @@ export interface StoredRun {
 export const APPENDED_AT_ONCE = 16;
 
 const STATEMENTS = {
-  begin: "BEGIN IMMEDIATE",
-  commit: "COMMIT",
   createRun: `INSERT OR IGNORE INTO holdfast_runs
     (id, workflow, status, token, owner, lease_until, created_at, updated_at, head_version, head_checksum)
     VALUES (?, ?, 'running', 1, ?, ?, ?, ?, 0, 0)`,
@@ -107,21 +105,12 @@ export type SqliteStatements = { readonly [Name in keyof typeof STATEMENTS]: Sql
 export function createSchema(db: SqliteDriver): void {
   const version = schemaVersion(db);
   if (version === SCHEMA_VERSION) return;
-  if (version > SCHEMA_VERSION) {
-    throw new StoreUnavailableError(
-      `The store was written by a newer version of Holdfast (schema ${version}, this version knows ${SCHEMA_VERSION}). Use that version.`,
-    );
-  }
-  db.exec("BEGIN IMMEDIATE");
-  try {
+  if (version > SCHEMA_VERSION) throw newerSchemaError(version, SCHEMA_VERSION);
+  inTransaction(db, () => {
     db.exec(SCHEMA);
     // Another process may have been faster.
     if (schemaVersion(db) === 0) db.exec(`INSERT INTO holdfast_schema VALUES (${SCHEMA_VERSION})`);
-    db.exec("COMMIT");
-  } catch (error) {
-    db.exec("ROLLBACK");
-    throw error;
-  }
+  });
 }
 
 /** 0 where there are no tables of ours yet. */

@@ -2,51 +2,16 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { claimSynchronous, commits, connections, reset } from "../../test/watched-driver.ts";
 import { StoreCorruptError, StoreUnavailableError } from "../core/errors.ts";
 import type { Append, Claim } from "../core/store.ts";
 import { storeContract } from "../testing/store-contract.ts";
-import { openDriver, type SqliteDriver } from "./sqlite-driver.ts";
+import { openDriver } from "./sqlite-driver.ts";
 import { SqliteStore } from "./sqlite.ts";
 
-/** The connections that stores have opened, each with what it was told to execute. */
-const connections: { db: SqliteDriver; executed: string[]; refuse: string | null }[] = [];
-
-/** What a connection says instead when it is asked for `PRAGMA synchronous`. */
-let claimedSynchronous: number | null = null;
-
 vi.mock(import("./sqlite-driver.ts"), async (importOriginal) => {
-  const original = await importOriginal();
-  return {
-    ...original,
-    openDriver: (path) => {
-      const db = original.openDriver(path);
-      const connection = { db, executed: [] as string[], refuse: null as string | null };
-      connections.push(connection);
-      const executing = (sql: string): void => {
-        connection.executed.push(sql);
-        if (sql === connection.refuse) throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
-      };
-      return {
-        exec: (sql) => {
-          executing(sql);
-          db.exec(sql);
-        },
-        prepare: (sql) => {
-          const statement = db.prepare(sql);
-          const isLie = sql === "PRAGMA synchronous" && claimedSynchronous !== null;
-          return {
-            get: (...values) => (isLie ? { synchronous: claimedSynchronous } : statement.get(...values)),
-            all: (...values) => statement.all(...values),
-            run: (...values) => {
-              if (values.length === 0) executing(sql);
-              return statement.run(...values);
-            },
-          };
-        },
-        close: () => db.close(),
-      };
-    },
-  };
+  const { watched } = await import("../../test/watched-driver.ts");
+  return watched(await importOriginal());
 });
 
 const folders: string[] = [];
@@ -58,8 +23,7 @@ function newFolder(): string {
 }
 
 afterEach(() => {
-  connections.length = 0;
-  claimedSynchronous = null;
+  reset();
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
@@ -96,7 +60,7 @@ it("every connection is set to FULL and says so, also one that is opened after t
 });
 
 it("a binding on which FULL does not hold is refused (C6.5)", () => {
-  claimedSynchronous = 1;
+  claimSynchronous(1);
   const open = (): SqliteStore => new SqliteStore(join(newFolder(), "runs.db"));
   expect(open).toThrow(StoreUnavailableError);
   expect(open).toThrow(/PRAGMA synchronous is 1, not 2 \(FULL\), although it was set/);
@@ -230,7 +194,3 @@ it("a writer that is locked out waits its busy timeout, then says what to look f
   holder.close();
   await store.close();
 });
-
-function commits(): number {
-  return connections.flatMap(({ executed }) => executed).filter((sql) => sql === "COMMIT").length - 1;
-}

@@ -4,6 +4,7 @@ export { FakeClock, fakeRuntime, type FakeRuntime, record } from "./fake-clock.t
 // Contracts
 export type { ContractCase } from "./contract-case.ts";
 export { storeContract, type StorePlace } from "./store-contract.ts";
+export { sharedStateContract, type SharedStatePlace } from "./shared-state-contract.ts";
 export { engineContract } from "./engine-contract.ts";
 export type { EngineLimits, EngineSubject, EngineUnderTest, Graph, RunOutcome } from "./engine-world.ts";
 

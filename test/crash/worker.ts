@@ -97,5 +97,5 @@ export function expectFreshBuild(): void {
     ...sources.filter((file) => !file.endsWith(".test.ts")).map((file) => statSync(join(root, "src", file)).mtimeMs),
   );
   if (existsSync(built) && statSync(built).mtimeMs >= newest) return;
-  throw new Error("The crash tests run the built package, and dist/ is older than src/. Run `npm run build` first.");
+  throw new Error("This test runs the built package, and dist/ is older than src/. Run `npm run build` first.");
 }

@@ -1,0 +1,403 @@
+import { followAbort, unfollowAbort } from "../core/aborts.ts";
+import type { Call } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import { StoreUnavailableError } from "../core/errors.ts";
+import type { Runtime } from "../core/runtime.ts";
+import { ANSWER_MS, type SharedChange, type SharedState } from "../core/shared-state.ts";
+import type { BreakerSettings } from "./breaker-options.ts";
+import type { BreakerState, FleetStanding } from "./breaker-state.ts";
+import { SLICES } from "./failure-window.ts";
+import {
+  type Batch,
+  type BatchPart,
+  type BreakerRecord,
+  counted,
+  type FleetView,
+  leased,
+  ordered,
+  type ProbeEnd,
+  settled,
+} from "./shared-breaker.ts";
+
+/** What the fleet needs of the breaker that is its member in this process. */
+export interface Member {
+  readonly state: BreakerState;
+  /** The fleet has come into another state. */
+  follow(view: FleetView): void;
+  /** A number for a call, as no other has. */
+  newPermit(): number;
+  /** Opens for itself alone. */
+  open(failures: number): void;
+  /** From now on it decides by itself; these are its probes under way, with the time when they began. */
+  detach(probes: ReadonlyMap<number, number>): void;
+  /** A probe has ended of which nobody else could be told. */
+  endProbe(permit: number, end: ProbeEnd): void;
+}
+
+/** Whether the member decides about a call by itself, must ask for the place of a probe first, or has to refuse it. */
+export type Verdict = "own" | "ask" | "refuse";
+
+/** While the shared state is away it is tried again no more often than this. */
+const RETRY_MS = 3_000;
+
+/** After this time an update that was never answered does not stand in the way of another. */
+const LOST_MS = 30_000;
+
+interface Lease {
+  readonly id: string;
+  readonly since: number;
+  /** What came of the probe, once that is on its way to the record. */
+  end: ProbeEnd | null;
+}
+
+type Order = "closed" | "isolated" | "disabled";
+
+/** A change on its way to the shared state. */
+interface Sync {
+  readonly since: number;
+  readonly order: Order | null;
+  late: boolean;
+}
+
+/**
+ * The side of one process of a breaker that several share. What the process sees of the shared record it keeps as the
+ * breaker's own state, so that calls are decided here; what it counts goes to the record in the background. Only a
+ * probe waits for an answer. While the shared state is away the breaker is an ordinary one.
+ */
+export class BreakerFleet {
+  readonly #name: string;
+  readonly #settings: BreakerSettings;
+  readonly #place: SharedState;
+  readonly #key: string;
+  readonly #runtime: Runtime;
+  readonly #member: Member;
+  readonly #instance: string;
+  #link: "new" | "attached" | "detached" = "new";
+  #view: FleetView | null = null;
+  /** How many answers have been taken in. */
+  #heard = 0;
+  /** The generation whose state the member has taken on; null where it has to take on whatever comes. */
+  #followed: number | null = null;
+  /** While that is null: since when the member has counted. */
+  #since: number | null = null;
+  #sync: Sync | null = null;
+  #dueAt = -Infinity;
+  /** An order that has not reached the record yet. Until it has, nothing else is followed. */
+  #order: Order | null = null;
+  #batch = new CallBatch();
+  /** The places of probes that calls of this process hold, by permit. */
+  readonly #leases = new Map<number, Lease>();
+  readonly #reports = new Map<number, Promise<void>>();
+  #asked = 0;
+  #asking = 0;
+  #askAgainAt = -Infinity;
+  #saidAlone = false;
+
+  constructor(name: string, settings: BreakerSettings, place: SharedState, runtime: Runtime, member: Member) {
+    this.#name = name;
+    this.#settings = settings;
+    this.#place = place;
+    this.#key = `breaker:${name}`;
+    this.#runtime = runtime;
+    this.#member = member;
+    this.#instance = Math.floor(runtime.random() * 2 ** 52).toString(36);
+  }
+
+  /** At the beginning of each call: looks at the record again where that is due, and says who decides. */
+  touch(): Verdict {
+    const now = this.#runtime.clock.recent();
+    this.#since ??= now;
+    if (this.#sync !== null) this.#watch(this.#sync, now);
+    if (this.#sync === null && now >= this.#dueAt) this.#send(now);
+    const { state } = this.#member;
+    const fleet = this.#view?.kind;
+    if (this.#link !== "attached" || this.#order !== null || (fleet !== "open" && fleet !== "half_open")) return "own";
+    if (state.kind === "open" && now < state.until) return "own";
+    for (const [permit, { since }] of this.#leases) {
+      if (now - since >= this.#settings.probeTimeoutMs) this.#leases.delete(permit);
+    }
+    const full = this.#asking + this.#leases.size >= this.#settings.halfOpenMaxConcurrent;
+    return full || now < this.#askAgainAt ? "refuse" : "ask";
+  }
+
+  /** A call of the closed state has ended. Failures are reported at once, or as soon as the last report is answered. */
+  count(failure: boolean, slow: boolean): void {
+    if (this.#link === "detached") return;
+    this.#batch.add(this.#settings, failure, slow, this.#runtime.clock.recent());
+    // A success ends the failures that are known, or that an answer on its way may tell of; not those of tomorrow.
+    if (!failure && (this.#sync !== null || (this.#view?.failures ?? 0) > 0)) this.#batch.endsRow = true;
+    if (this.#urgent && this.#sync === null) this.#send(this.#runtime.clock.now());
+  }
+
+  /**
+   * Asks for the place of a probe, for no longer than a second. Gives its permit; null where it has none, and the
+   * member may decide by what has been learnt. Rejects when the call is aborted meanwhile.
+   */
+  async ask(call: Call): Promise<number | null> {
+    const { clock } = this.#runtime;
+    const id = `${this.#instance}.${++this.#asked}`;
+    let permit: number | null = null;
+    let waiting = true;
+    this.#asking++;
+    const heard = this.#heard;
+    const answer = this.#update(leased(this.#settings, id))
+      .then(({ view, granted }) => {
+        this.#learn(view, heard);
+        if (!granted) this.#askAgainAt = clock.now() + this.#settings.syncMs;
+        else if (waiting && this.#follows(view)) {
+          // It may have opened for itself alone, and try itself out with the others now.
+          if (this.#member.state.kind !== "half_open") this.#member.follow(view);
+          permit = this.#member.newPermit();
+          this.#leases.set(permit, { id, since: clock.now(), end: null });
+        } else this.#giveBack(id);
+      })
+      .catch((error: unknown) => this.#away(error));
+    const answered = await within(clock, answer, call);
+    waiting = false;
+    this.#asking--;
+    if (call.aborted) {
+      if (permit !== null) this.end(permit, "neutral");
+      throw call.reason;
+    }
+    if (answered === "too late") this.#away(noAnswer());
+    return permit;
+  }
+
+  /** The call with `permit` has ended. False where it was no probe of the fleet's. */
+  end(permit: number, end: ProbeEnd): boolean {
+    const lease = this.#leases.get(permit);
+    if (lease === undefined) return false;
+    lease.end = end;
+    const heard = this.#heard;
+    const probe = { instance: this.#instance, lease: lease.id, end };
+    const report = this.#update(settled(this.#settings, probe, this.#runtime.random()))
+      .then(({ view, alone }) => {
+        const ours = this.#leases.delete(permit);
+        this.#askAgainAt = -Infinity;
+        this.#learn(view, heard);
+        if (alone && ours && this.#follows(view)) this.#member.open(view.failures + 1);
+        this.#sayAlone();
+      })
+      .catch((error: unknown) => this.#away(error))
+      .finally(() => this.#reports.delete(permit));
+    this.#reports.set(permit, report);
+    return true;
+  }
+
+  /** Waits until what came of a probe is in the record, so that whoever called it finds it there; a second at most. */
+  async reported(permit: number, call: Call): Promise<void> {
+    const report = this.#reports.get(permit);
+    if (report === undefined) return;
+    const answered = await within(this.#runtime.clock, report, call);
+    if (answered === "too late") this.#away(noAnswer());
+  }
+
+  /** Puts the whole fleet into a state by hand; as soon as the shared state answers, where it is away. */
+  command(order: Order): void {
+    const now = this.#runtime.clock.now();
+    this.#order = order;
+    this.#followed = null;
+    this.#countAnew(now);
+    if (this.#sync === null) this.#send(now);
+  }
+
+  /** What the fleet has counted, where that is what the breaker goes by. */
+  get counts(): FleetView | null {
+    return this.#link === "attached" && this.#view?.kind === "closed" && this.#member.state.kind === "closed"
+      ? this.#view
+      : null;
+  }
+
+  get standing(): FleetStanding {
+    return { attached: this.#link === "attached", alone: this.#alone, fleet: this.#view?.kind ?? null };
+  }
+
+  get #alone(): boolean {
+    if (this.#link !== "attached" || this.#order !== null) return false;
+    const own = this.#member.state.kind;
+    const fleet = this.#view?.kind;
+    return fleet === "closed" ? own === "open" || own === "half_open" : fleet === "half_open" && own === "open";
+  }
+
+  /** Whether what has been counted should not wait for the next look at the record. */
+  get #urgent(): boolean {
+    if (this.#batch.bad) return true;
+    return this.#batch.endsRow && this.#settings.window.kind === "consecutive" && (this.#view?.failures ?? 0) > 0;
+  }
+
+  #follows(view: FleetView): boolean {
+    return this.#link === "attached" && this.#order === null && this.#followed === view.generation;
+  }
+
+  async #update<R>(
+    change: (last: BreakerRecord | undefined, now: number) => SharedChange<BreakerRecord, R>,
+  ): Promise<R> {
+    return this.#place.update(this.#key, change);
+  }
+
+  #send(now: number): void {
+    const order = this.#order;
+    const heard = this.#heard;
+    const sync: Sync = { since: now, order, late: false };
+    this.#sync = sync;
+    this.#dueAt = now + (this.#link === "detached" ? RETRY_MS : this.#settings.syncMs);
+    const change = order === null ? this.#report(now) : ordered(this.#settings, order);
+    void this.#update(change)
+      .then((view) => {
+        const obeyed = order !== null && this.#order === order;
+        if (obeyed) this.#order = null;
+        this.#learn(view, heard, obeyed);
+        this.#sayAlone();
+      })
+      .catch((error: unknown) => this.#away(error))
+      .finally(() => {
+        if (this.#sync !== sync) return;
+        this.#sync = null;
+        if (this.#link === "attached" && (this.#order !== null || this.#urgent)) this.#send(this.#runtime.clock.now());
+      });
+  }
+
+  /** What has been counted since the last report, on its way. Where no answer comes it is not told again. */
+  #report(now: number): ReturnType<typeof counted> {
+    const batch = this.#batch.report(this.#instance, this.#followed, now - (this.#since ?? now), now);
+    this.#batch = new CallBatch();
+    return counted(this.#settings, batch, this.#runtime.random());
+  }
+
+  #watch(sync: Sync, now: number): void {
+    const waited = now - sync.since;
+    if (waited >= LOST_MS) this.#sync = null;
+    if (waited < ANSWER_MS || sync.late) return;
+    sync.late = true;
+    this.#away(noAnswer());
+  }
+
+  /**
+   * Takes on what the record says, unless something younger has been heard since it was asked for. (A place that was
+   * emptied may begin with its time anew: what is asked for afterwards is younger, whatever it says.) `own` is what was
+   * ordered here.
+   */
+  #learn(view: FleetView, heard: number, own = false): void {
+    const last = this.#view;
+    this.#attach();
+    const older = last !== null && (view.at < last.at || (view.at === last.at && view.generation < last.generation));
+    if (older && heard < this.#heard) return;
+    this.#view = view;
+    this.#heard++;
+    if (view.failures === 0) this.#batch.endsRow = false;
+    if (this.#order !== null) return;
+    const { state } = this.#member;
+    if (view.generation === this.#followed) {
+      if (state.kind === "half_open" && view.kind === "half_open") state.successes = view.successes;
+      return;
+    }
+    this.#followed = view.generation;
+    const closedAsBefore = view.kind === "closed" && view.same && (last === null || last.kind === "closed");
+    if (own || closedAsBefore) return;
+    this.#leases.clear();
+    this.#batch = new CallBatch();
+    this.#askAgainAt = -Infinity;
+    this.#member.follow(view);
+  }
+
+  #attach(): void {
+    const before = this.#link;
+    this.#link = "attached";
+    if (before !== "detached") return;
+    this.#dueAt = this.#runtime.clock.now() + this.#settings.syncMs;
+    this.#runtime.events.emit?.("breaker.attached", { policy: this.#name });
+  }
+
+  /** The shared state is away: the breaker goes on by itself, with the probes that it has under way. */
+  #away(error: unknown): void {
+    if (this.#link === "detached") return;
+    const now = this.#runtime.clock.now();
+    const leases = [...this.#leases];
+    this.#link = "detached";
+    this.#dueAt = now + RETRY_MS;
+    // A closed fleet is known again when it comes back; whatever else it was, it is looked at afresh.
+    if (this.#view?.kind !== "closed") this.#followed = null;
+    this.#countAnew(now);
+    this.#runtime.events.emit?.("breaker.detached", { policy: this.#name, error });
+    this.#member.detach(new Map(leases.map(([permit, { since }]) => [permit, since])));
+    for (const [permit, { end }] of leases) if (end !== null) this.#member.endProbe(permit, end);
+  }
+
+  #countAnew(now: number): void {
+    this.#batch = new CallBatch();
+    this.#leases.clear();
+    this.#since = now;
+  }
+
+  /** Gives back a place that came too late. Where that fails, it comes back when its lease ends. */
+  #giveBack(lease: string): void {
+    const probe = { instance: this.#instance, lease, end: "neutral" as const };
+    this.#update(settled(this.#settings, probe, 0)).catch(() => {});
+  }
+
+  #sayAlone(): void {
+    if (!this.#alone) this.#saidAlone = false;
+    else if (!this.#saidAlone && !this.#batch.bad) {
+      this.#saidAlone = true;
+      const { state } = this.#member;
+      const failures = "failures" in state ? state.failures : 0;
+      this.#runtime.events.emit?.("breaker.alone", { policy: this.#name, failures });
+    }
+  }
+}
+
+/** Calls that the record does not know of yet. Those of a window of time are kept by their time, no longer than it. */
+class CallBatch {
+  /** Whether a success came after failures that the record has. */
+  endsRow = false;
+  /** Whether a call failed or was slow. */
+  bad = false;
+  #trailing = 0;
+  readonly #parts: { since: number; calls: number; failures: number; slow: number }[] = [];
+
+  add({ window }: BreakerSettings, failure: boolean, slow: boolean, now: number): void {
+    if (failure || slow) this.bad = true;
+    this.#trailing = failure ? this.#trailing + 1 : 0;
+    let part = this.#parts.at(-1);
+    if (part === undefined || (window.kind === "time" && now - part.since >= window.sizeMs / SLICES)) {
+      part = { since: now, calls: 0, failures: 0, slow: 0 };
+      if (this.#parts.push(part) > SLICES + 1) this.#parts.shift();
+    }
+    // More than a window of calls holds are not needed: what is bad is reported at once, so successes are what is many.
+    if (window.kind !== "count" || part.calls < window.size) part.calls++;
+    if (failure && part.failures < part.calls) part.failures++;
+    if (slow && part.slow < part.calls) part.slow++;
+  }
+
+  report(instance: string, generation: number | null, ageMs: number, now: number): Batch {
+    const parts = this.#parts.map(({ since, calls, failures, slow }): BatchPart => ({
+      ageMs: now - since,
+      calls,
+      failures,
+      slow,
+    }));
+    return { instance, generation, ageMs, endsRow: this.endsRow, trailing: this.#trailing, parts };
+  }
+}
+
+function noAnswer(): StoreUnavailableError {
+  return new StoreUnavailableError(`The shared state did not answer within ${ANSWER_MS} ms.`);
+}
+
+/** Waits for an answer, which never rejects, while the call may wait, and no longer than a second: then it is too late. */
+function within(clock: Clock, answer: Promise<void>, call: Call): Promise<"answered" | "too late" | "given up"> {
+  const ms = Math.min(ANSWER_MS, call.deadline - clock.now());
+  return new Promise((resolve) => {
+    const { waitSignal } = call;
+    const end = (how: "answered" | "too late" | "given up"): void => {
+      timer.cancel();
+      unfollowAbort(waitSignal, onAbort);
+      resolve(how);
+    };
+    const onAbort = (): void => end("given up");
+    const timer = clock.timer(Math.max(0, ms), () => end(ms < ANSWER_MS ? "given up" : "too late"));
+    followAbort(waitSignal, onAbort);
+    if (call.aborted) onAbort();
+    void answer.then(() => end("answered"));
+  });
+}

@@ -1,0 +1,221 @@
+import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError, StoreUnavailableError } from "../core/errors.ts";
+import { openDriver, type SqliteDriver, sqliteError, type SqliteStatement } from "./sqlite-driver.ts";
+
+/** What is kept in a file: how a connection is prepared for it, and what goes with each of its transactions. */
+export interface SqliteUse<S, T> {
+  /** Makes the tables where they are missing, and the statements. */
+  prepare(db: SqliteDriver): S;
+  /** Called in each transaction before its writes: what it gives goes to them. */
+  begin(statements: S): T;
+  /** Called after the writes, before the commit. */
+  finish(transaction: T): void;
+  /** A transaction was rolled back, and what was known of the file with it. */
+  lost?(): void;
+}
+
+/** A write that waits for the next transaction. Those that come together share one. */
+interface Pending<T> {
+  write: (transaction: T) => unknown;
+  resolve: (value: never) => void;
+  reject: (error: unknown) => void;
+}
+
+interface Connection<S> {
+  db: SqliteDriver;
+  begin: SqliteStatement;
+  commit: SqliteStatement;
+  statements: S;
+}
+
+/**
+ * One SQLite file. Every write that comes within a turn of the event loop shares one transaction, synced to the disk
+ * before any of them resolves (`synchronous=FULL`, set explicitly and read back: some bindings mean NORMAL, which loses
+ * acknowledged commits at power loss). Several processes may share the file.
+ *
+ * A commit that failed is never tried again on the same connection: what a failed sync has left behind is unknown, so
+ * the next write opens the file anew (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+ */
+export class SqliteFile<S, T> {
+  readonly path: string;
+  readonly #use: SqliteUse<S, T>;
+  readonly #clock: Clock;
+  readonly #busyTimeoutMs: number;
+  #connection: Connection<S> | null = null;
+  #pending: Pending<T>[] = [];
+  #closed = false;
+
+  constructor(path: string, busyTimeoutMs: number, clock: Clock, use: SqliteUse<S, T>) {
+    this.path = resolve(path);
+    this.#busyTimeoutMs = busyTimeoutMs;
+    this.#clock = clock;
+    this.#use = use;
+  }
+
+  /** Opens the file where that has not happened yet. */
+  open(): void {
+    this.#connection ??= this.#connect();
+  }
+
+  /** The statements of the connection, which is opened where there is none. */
+  get statements(): S {
+    return (this.#connection ??= this.#connect()).statements;
+  }
+
+  /** Puts a write into the next transaction. A HoldfastError that it throws is its own: it must have written nothing. */
+  write<R>(write: (transaction: T) => R): Promise<R> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(this.#closedError());
+      if (this.#pending.length === 0) this.#clock.afterTurn(() => this.#flush());
+      this.#pending.push({ write, resolve: resolve as (value: never) => void, reject });
+    });
+  }
+
+  read<R>(read: (statements: S) => R): R {
+    if (this.#closed) throw this.#closedError();
+    const { statements } = this;
+    try {
+      return read(statements);
+    } catch (error) {
+      throw sqliteError(this.path, "read", error);
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    if (this.#pending.length > 0) this.#flush();
+    this.#closed = true;
+    const connection = this.#connection;
+    this.#connection = null;
+    if (connection === null) return;
+    try {
+      // Leaves everything in the one file where nobody else has it open; where somebody does, they will do it. With
+      // libsql, empty files beside it stay until the statements are collected: they cannot be closed by hand.
+      connection.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // The log holds everything that was acknowledged; it is only not tidied up.
+    }
+    connection.db.close();
+  }
+
+  /** One transaction for everything pending. A write that is refused has written nothing and leaves the others alone. */
+  #flush(): void {
+    const batch = this.#pending;
+    this.#pending = [];
+    if (batch.length === 0) return;
+    const settle: (() => void)[] = [];
+    try {
+      const connection = (this.#connection ??= this.#connect());
+      connection.begin.run();
+      const transaction = this.#use.begin(connection.statements);
+      for (const { write, resolve, reject } of batch) {
+        try {
+          const value = write(transaction);
+          settle.push(() => resolve(value as never));
+        } catch (error) {
+          if (!(error instanceof HoldfastError)) throw error;
+          settle.push(() => reject(error));
+        }
+      }
+      this.#use.finish(transaction);
+      connection.commit.run();
+    } catch (error) {
+      this.#disconnect();
+      const typed = error instanceof HoldfastError ? error : sqliteError(this.path, "write to", error);
+      for (const { reject } of batch) reject(typed);
+      return;
+    }
+    for (const done of settle) done();
+  }
+
+  #disconnect(): void {
+    const connection = this.#connection;
+    this.#connection = null;
+    this.#use.lost?.();
+    try {
+      connection?.db.exec("ROLLBACK");
+    } catch {
+      // SQLite has rolled back by itself, or never began.
+    }
+    try {
+      connection?.db.close();
+    } catch {
+      // A handle that cannot even be closed is left to the garbage collector.
+    }
+  }
+
+  #connect(): Connection<S> {
+    let db: SqliteDriver | undefined;
+    try {
+      const newNames = createFile(this.path);
+      db = openDriver(this.path);
+      db.exec(`PRAGMA busy_timeout=${Math.ceil(this.#busyTimeoutMs)}`);
+      db.exec("PRAGMA journal_mode=WAL");
+      db.exec("PRAGMA synchronous=FULL");
+      const { synchronous } = db.prepare("PRAGMA synchronous").get() as { synchronous: number };
+      if (synchronous !== 2)
+        throw new Error(`PRAGMA synchronous is ${synchronous}, not 2 (FULL), although it was set.`);
+      const statements = this.#use.prepare(db);
+      newNames.forEach(syncFolder);
+      return { db, begin: db.prepare("BEGIN IMMEDIATE"), commit: db.prepare("COMMIT"), statements };
+    } catch (error) {
+      db?.close();
+      throw error instanceof HoldfastError ? error : sqliteError(this.path, "open", error);
+    }
+  }
+
+  #closedError(): StoreUnavailableError {
+    return new StoreUnavailableError(`The store ${this.path} is closed.`);
+  }
+}
+
+/** Runs what makes tables in a transaction, so that processes which start together do not meet a half of them. */
+export function inTransaction(db: SqliteDriver, work: () => void): void {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    work();
+    db.exec("COMMIT");
+  } catch (error) {
+    db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+/** The error for tables that a newer version of Holdfast has made. */
+export function newerSchemaError(found: number, known: number): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `The store was written by a newer version of Holdfast (schema ${found}, this version knows ${known}). Use that version.`,
+  );
+}
+
+/**
+ * Makes the file where there is none, readable by its owner only; SQLite gives its log files the same mode. Gives the
+ * folders that have got a new name in them: a crash right after may take it away again, with what was acknowledged
+ * into the file, until the folder is synced.
+ */
+function createFile(path: string): string[] {
+  const folder = dirname(path);
+  const outermost = mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    closeSync(openSync(path, "wx", 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return [];
+    throw error;
+  }
+  const folders = [folder];
+  for (let made = folder; outermost !== undefined && folders[0] !== dirname(outermost); made = dirname(made)) {
+    folders.unshift(dirname(made));
+  }
+  return folders;
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
