@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSync } from "oxc-parser";
 
-const FOLDERS = ["src", "test", "scripts", "examples", "bench"];
+const FOLDERS = ["src", "test", "scripts", "examples", "bench", "peers", "mutation"];
 const LONGEST_FILE = 400;
 const LONGEST_FUNCTION = 70;
 

@@ -1,16 +1,17 @@
-import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { execFile } from "node:child_process";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { projectWithPackage } from "./packed.ts";
 import { read, ROOT } from "./repository.ts";
+import { missing, RUNTIMES } from "./runtimes.ts";
 
 const MINUTE = 60_000;
 
-/** For each version of Node that we promise, where it is on this machine, or null. */
-const NODES = JSON.parse(
-  execFileSync(process.execPath, [join(ROOT, "scripts/nodes.mjs"), "--list"], { encoding: "utf8" }),
-) as Record<string, string | null>;
+/** For each major of Node that we promise, where it is on this machine, or null. */
+const NODES = Object.entries(RUNTIMES).flatMap(([name, path]) =>
+  name.startsWith("node-") ? [[name.slice("node-".length), path] as const] : [],
+);
 
 const SUBPATHS = Object.keys((JSON.parse(read("package.json")) as { exports: object }).exports)
   .filter((subpath) => subpath !== "./package.json")
@@ -25,7 +26,6 @@ const ASKED = `
 `;
 
 const FILES: Record<string, string> = {
-  "package.json": '{ "name": "consumer", "private": true, "type": "module" }',
   "use.mjs": `
     const modules = {};
     for (const subpath of ${JSON.stringify(SUBPATHS)}) modules[subpath] = await import(subpath);
@@ -101,16 +101,8 @@ function run(command: string, ...args: string[]): Promise<string> {
   });
 }
 
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "holdfast-package-"));
-  for (const [name, text] of Object.entries(FILES)) writeFileSync(join(folder, name), text);
-  const packed = JSON.parse(
-    execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: ROOT, encoding: "utf8" }),
-  ) as { filename: string }[];
-  execFileSync("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", packed[0]!.filename], {
-    cwd: folder,
-    stdio: "pipe",
-  });
+beforeAll(() => {
+  folder = projectWithPackage(FILES);
 }, 5 * MINUTE);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -135,16 +127,12 @@ test.each(Object.entries(PROJECTS))("its types serve TypeScript for %s", { timeo
   expect(await run(process.execPath, join(ROOT, "node_modules/typescript/bin/tsc"), "-p", folder)).toBe("");
 });
 
-for (const [major, node] of Object.entries(NODES)) {
-  // On our own machines nothing may be left out; a contributor sees what was, and how to get it.
-  const missing = node === null && process.env["CI"] === undefined && process.env["REQUIRE"] === undefined;
-  if (missing)
-    console.warn(`SKIPPED: Node ${major} is not installed; \`node scripts/nodes.mjs\` installs it below .node/`);
+for (const [major, node] of NODES) {
+  const leftOut = missing(`Node ${major}`, node, "`node scripts/runtimes.mjs` installs it");
 
-  test.skipIf(missing)(
+  test.skipIf(leftOut)(
     `every entry loads by import and by require, and a run is stored, on Node ${major}`,
     async () => {
-      expect(node, `Node ${major} is not installed: node scripts/nodes.mjs`).not.toBeNull();
       expect(await run(node!, "--version")).toMatch(new RegExp(`^v${major}\\.`));
       expect(await run(node!, "use.mjs")).toBe("ok");
       expect(await run(node!, "--no-warnings", "use.cjs")).toBe("ok");
@@ -152,7 +140,7 @@ for (const [major, node] of Object.entries(NODES)) {
     },
   );
 
-  test.skipIf(missing)(`the command line starts on Node ${major}`, { timeout: MINUTE }, async () => {
+  test.skipIf(leftOut)(`the command line starts on Node ${major}`, { timeout: MINUTE }, async () => {
     expect(await run(node!, "node_modules/holdfast/dist/cli/main.js", "--version")).toMatch(/^\d+\.\d+\.\d+/);
     expect(await run(node!, "node_modules/holdfast/dist/cli/main.js", "--help")).toContain("Usage: holdfast");
   });
@@ -165,7 +153,7 @@ test(
   async () => {
     for (const name of ["libsql", "@libsql"])
       rmSync(join(folder, "node_modules", name), { recursive: true, force: true });
-    for (const [major, node] of Object.entries(NODES)) {
+    for (const [major, node] of NODES) {
       if (node === null) continue;
       const said = await run(node, "--no-warnings", "run.mjs");
       if (Number(major) >= 22) expect(said).toBe("ok");
