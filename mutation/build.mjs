@@ -1,5 +1,5 @@
-// Writes below .build/mutation a copy of the source in which every mutant of core/ and policies/ sleeps behind a
-// switch, translated to JavaScript, and answers the mutants. One build serves them all.
+// Writes a copy of the source in which every mutant of core/ and policies/ sleeps behind a switch, translated to
+// JavaScript, and answers the mutants. One build serves them all.
 import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,9 +20,6 @@ const SILENT = Object.fromEntries(
   ]),
 );
 
-/** Where the code that runs lies. */
-export const built = join(root, ".build/mutation/out");
-
 const filesBelow = (folder) =>
   readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -31,8 +28,8 @@ const filesBelow = (folder) =>
 const isTest = (file) => file.endsWith(".test.ts") || file.endsWith(".test.js");
 
 /** The mutants of the files whose path begins with one of `parts`, such as `policies/retry`. */
-export async function build(parts) {
-  const work = join(root, ".build/mutation");
+export async function build(work, parts) {
+  const built = join(work, "out");
   const source = join(work, "src");
   rmSync(work, { recursive: true, force: true });
   // Some tests borrow from the folder of tests that span several parts.

@@ -1,20 +1,19 @@
 // How many small faults in core/ and policies/ their tests find: npm run mutation [-- policies/retry core/ --json FILE].
 // See README.md.
 import { fork } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { installPeers } from "../bench/install.mjs";
+import { report } from "./report.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "string" }, workers: { type: "string" } },
+  options: { json: { type: "string" }, tests: { type: "string", multiple: true }, workers: { type: "string" } },
 });
 installPeers(import.meta.dirname);
 const { build } = await import("./build.mjs");
-const { explain } = await import("./explain.mjs");
 
 const WORKER = fileURLToPath(new URL("worker.mjs", import.meta.url));
 /** A worker that has not answered by then hangs in a loop that never yields. */
@@ -23,9 +22,6 @@ const HUNG_MS = 60_000;
 const SLOW_MS = 2000;
 /** How long the tests that are run for one mutant take together, without it. */
 const MOST_MS = 3000;
-/** Least score, in per cent, that the whole must reach. */
-const WANTED = 90;
-
 class Worker {
   #child = fork(WORKER, ["child"], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
 
@@ -59,7 +55,10 @@ async function loaded(tests, active) {
 }
 
 const parts = positionals.length > 0 ? positionals : ["core/", "policies/"];
-const { tests: files, mutants } = await build(parts);
+/** Each run has a folder of its own. */
+const work = fileURLToPath(new URL(`../.build/mutation-${process.pid}`, import.meta.url));
+const { tests: all, mutants } = await build(work, parts);
+const files = values.tests === undefined ? all : all.filter((file) => values.tests.some((part) => file.includes(part)));
 const first = await loaded(files);
 if (first.wrong) throw new Error(`The tests do not load: ${first.wrong}`);
 const { survey } = await first.worker.ask({ survey: true }, 10 * HUNG_MS);
@@ -109,7 +108,7 @@ async function runAlone(plan) {
   return answer?.killed === undefined ? { by: "all", wrong: "hangs" } : answer.killed;
 }
 
-async function work() {
+async function takeTurns() {
   let worker = null;
   for (let plan = queue.shift(); plan !== undefined; plan = queue.shift()) {
     let killed = null;
@@ -131,35 +130,8 @@ async function work() {
   }
   worker?.end();
 }
-await Promise.all(Array.from({ length: Number(values.workers ?? availableParallelism()) }, work));
+await Promise.all(Array.from({ length: Number(values.workers ?? availableParallelism()) }, takeTurns));
 
-const survivors = mutants
-  .filter(({ id }) => results.get(id).killed === null)
-  .map(({ id: _, ...mutant }) => ({ ...mutant, ...explain(mutant) }));
-const score = (all, alive) => (all === 0 ? 100 : (100 * (all - alive)) / all);
-const rows = [...new Set(mutants.map(({ file }) => file))].sort().map((file) => {
-  const all = mutants.filter((mutant) => mutant.file === file).length;
-  const alive = survivors.filter((mutant) => mutant.file === file);
-  return {
-    file,
-    mutants: all,
-    survived: alive.length,
-    unexplained: alive.filter(({ why }) => !why).length,
-    score: score(all, alive.length),
-  };
-});
-for (const { file, mutants: all, survived, unexplained, score: percent } of rows)
-  console.log(
-    `${file.padEnd(40)} ${String(all).padStart(5)} ${String(survived).padStart(5)} ${String(unexplained).padStart(5)} ${percent.toFixed(1).padStart(7)} %`,
-  );
-const whole = score(mutants.length, survivors.length);
-console.log(
-  `${"all".padEnd(40)} ${String(mutants.length).padStart(5)} ${String(survivors.length).padStart(5)} ${String(survivors.filter(({ why }) => !why).length).padStart(5)} ${whole.toFixed(1).padStart(7)} %`,
-);
-if (values.json !== undefined) {
-  mkdirSync(dirname(values.json), { recursive: true });
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
-  const facts = { holdfast: version, node: process.version, date: new Date().toISOString(), score: whole };
-  writeFileSync(values.json, `${JSON.stringify({ ...facts, files: rows, survivors }, null, 1)}\n`);
-}
-process.exit(whole >= WANTED ? 0 : 1);
+const good = report(mutants, ({ id }) => results.get(id).killed === null, values);
+rmSync(work, { recursive: true, force: true });
+process.exit(good ? 0 : 1);

@@ -24,6 +24,7 @@ const PAGES: Record<string, number> = {
   "docs/policies/fallback.md": 7,
   "docs/policies/hedge.md": 6,
   "docs/policies/rate-limiter.md": 9,
+  "docs/policies/pipeline.md": 6,
   "docs/policies/retry.md": 6,
   "docs/policies/timeout.md": 6,
   "examples/mail-triage/README.md": 0,
