@@ -644,12 +644,15 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
 /** For each page of a policy, the options that its table of defaults is about. */
 const PAGES: Record<string, readonly string[]> = {
   "adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
+  budget: ["BudgetOptions"],
   bulkhead: ["BulkheadOptions"],
   chaos: ["ChaosOptions", "ChaosInjection"],
   "circuit-breaker": ["CircuitBreakerOptions"],
   fallback: ["FallbackOptions"],
   hedge: ["HedgeOptions"],
+  "rate-limiter": ["RateLimiterOptions", "RateLimit"],
   "resource-lock": ["ResourceLockOptions"],
+  "retry-budget": ["RetryBudgetOptions"],
   retry: ["RetryOptions", "BackoffOptions"],
   timeout: ["TimeoutOptions"],
 };

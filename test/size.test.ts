@@ -15,7 +15,7 @@ const LIMITS: Record<string, number> = {
   CircuitBreaker: 13_110,
   Fallback: 3_460,
   Hedge: 4_180,
-  RateLimiter: 9_250,
+  RateLimiter: 9_400,
   ResourceLock: 6_820,
   RetryBudget: 1_810,
   RetryPolicy: 5_050,

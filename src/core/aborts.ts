@@ -29,7 +29,7 @@ export function followAbort(signal: AbortSignal | undefined, fn: () => void): vo
 
 /** `fn` follows the signal no longer. */
 export function unfollowAbort(signal: AbortSignal | undefined, fn: () => void): void {
-  const followers = signal === undefined ? undefined : followed.get(signal);
+  const followers = signal && followed.get(signal);
   if (followers === undefined || !followers.fns.delete(fn) || followers.fns.size > 0) return;
   followed.delete(signal!);
   signal!.removeEventListener("abort", followers.listener);

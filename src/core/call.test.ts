@@ -16,6 +16,19 @@ function scopeUnder(signal?: AbortSignal): Call {
   return callFrom(clock, signal && { signal }).scope(Infinity);
 }
 
+/** Says how many signals have been made from now on. */
+function controllersMade(): () => number {
+  let made = 0;
+  class Counted extends AbortController {
+    constructor() {
+      super();
+      made++;
+    }
+  }
+  vi.stubGlobal("AbortController", Counted);
+  return () => made;
+}
+
 describe("a call of a caller who said nothing", () => {
   test("is attempt 1, has no deadline and cannot be aborted", () => {
     const call = callFrom(clock, undefined);
@@ -55,8 +68,21 @@ describe("what the caller says", () => {
 
   test.each([0, -5])("with %d ms left, it is over before it begins (C3.1)", (deadlineMs) => {
     const call = callFrom(clock, { deadlineMs });
-    expect(call.aborted).toBe(true);
+    expect([call.aborted, call.deadline]).toEqual([true, clock.now()]);
     expect(call.reason).toBeInstanceOf(TimeoutError);
+    expect((call.reason as Error).message).toBe(`the call did not settle within ${deadlineMs} ms. It was not made.`);
+  });
+
+  test("a deadline alone gives waits no signal to listen to, since nothing but time could end them (C3.10)", () => {
+    expect(callFrom(clock, { deadlineMs: 5 }).waitSignal).toBeUndefined();
+  });
+
+  test("its key, cost and priority are those of every part of it, and a caller who said nothing has none", () => {
+    const outer = callFrom(clock, { key: "tenant", priority: "low", cost: { tokens: 5 } });
+    const inner = outer.scope(Infinity).forAttempt(2);
+    expect([inner.key, inner.priority, inner.cost]).toEqual(["tenant", "low", { tokens: 5 }]);
+    const root = callFrom(clock, undefined).forAttempt(1);
+    expect([root.key, root.priority, root.cost, root.degraded]).toEqual([undefined, undefined, undefined, false]);
   });
 
   test("a scope has the earlier of two deadlines (C3.1)", () => {
@@ -69,21 +95,22 @@ describe("what the caller says", () => {
 
 describe("a part of a call that may be aborted on its own", () => {
   test("makes its signal when somebody reads it, and only then (C3.10)", () => {
-    let made = 0;
-    class Counted extends AbortController {
-      constructor() {
-        super();
-        made++;
-      }
-    }
-    vi.stubGlobal("AbortController", Counted);
+    const made = controllersMade();
     const call = scopeUnder();
     call.abort(new Error("over"));
     expect(call.aborted).toBe(true);
-    expect(made).toBe(0);
+    expect(made()).toBe(0);
     expect(call.signal.aborted).toBe(true);
     expect(call.signal).toBe(call.signal);
-    expect(made).toBe(1);
+    expect(made()).toBe(1);
+  });
+
+  test("costs what it is part of no signal either, when it ends unread (C3.10)", () => {
+    const made = controllersMade();
+    const outer = scopeUnder();
+    outer.scope(Infinity).end();
+    outer.scope(Infinity).abort(new Error("over"));
+    expect(made()).toBe(0);
   });
 
   test("has the reason it was aborted with, whether its signal was read before or after", () => {

@@ -151,23 +151,24 @@ export class Call {
   /** @internal A scope is over: it follows its parent no longer. */
   end(): void {
     this.#ended = true;
-    if (this.#controller !== null) unfollowAbort(this.parent?.waitSignal, this.#follow);
+    if (this.#controller !== null) unfollowAbort(this.parent!.waitSignal, this.#follow);
   }
 
+  // Only a scope has a controller, and a scope always has a parent.
   #makeSignal(): AbortSignal {
     const controller = new AbortController();
     this.#controller = controller;
     this.#signal = controller.signal;
     if (this.#aborted) controller.abort(this.#reason);
-    else if (!this.#ended && this.parent?.aborted) controller.abort(this.parent.reason);
-    else if (!this.#ended) followAbort(this.parent?.waitSignal, this.#follow);
+    else if (!this.#ended && this.parent!.aborted) controller.abort(this.parent!.reason);
+    else if (!this.#ended) followAbort(this.parent!.waitSignal, this.#follow);
     return this.#signal;
   }
 
   // An arrow would be a closure for each call; a getter that binds is one only for those that follow a parent.
   #following: (() => void) | null = null;
   get #follow(): () => void {
-    return (this.#following ??= () => this.#controller?.abort(this.parent?.reason));
+    return (this.#following ??= () => this.#controller!.abort(this.parent!.reason));
   }
 }
 
@@ -179,6 +180,8 @@ export function callFrom(clock: Clock, options: CallOptions | Call | undefined):
   if (options === undefined) return ROOT;
   if (options instanceof Call) return options;
   const { deadlineMs = Infinity, signal = null } = options;
-  if (deadlineMs > 0) return new Call(null, 1, clock.now() + deadlineMs, false, signal, options);
-  return new Call(null, 1, clock.now(), false, AbortSignal.abort(new TimeoutError("the call", deadlineMs)), options);
+  const inTime = deadlineMs > 0;
+  const deadline = clock.now() + (inTime ? deadlineMs : 0);
+  const ownSignal = inTime ? signal : AbortSignal.abort(new TimeoutError("the call", deadlineMs));
+  return new Call(null, 1, deadline, false, ownSignal, options);
 }

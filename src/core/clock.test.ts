@@ -4,6 +4,7 @@ import { runPrograms } from "../../test/programs.ts";
 import { dateFrom, isDate, parseDate, systemClock } from "./clock.ts";
 
 afterEach(() => {
+  vi.unstubAllGlobals();
   vi.restoreAllMocks();
   vi.useRealTimers();
 });
@@ -67,6 +68,37 @@ describe("timers of the system clock", () => {
     expect(left).toBe(0);
   });
 
+  test("a timer keeps the process alive unless it was unref'd, in its later parts too (C0.4)", () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const set = vi.spyOn(globalThis, "setTimeout");
+    const alive = (): boolean => (set.mock.results.at(-1)!.value as NodeJS.Timeout).hasRef();
+    const timer = systemClock.timer(2 ** 33, () => {});
+    expect(alive()).toBe(true);
+    const nextPart = (): boolean => {
+      const parts = set.mock.calls.length;
+      vi.advanceTimersByTime(2 ** 31);
+      expect(set.mock.calls.length).toBe(parts + 1);
+      return alive();
+    };
+    expect(nextPart()).toBe(true);
+    timer.unref();
+    expect([alive(), nextPart()]).toEqual([false, false]);
+    timer.ref();
+    expect([alive(), nextPart()]).toEqual([true, true]);
+    timer.cancel();
+  });
+
+  test("where a timer is a number, as in a browser, there is nothing to keep alive and nothing breaks (C0.4)", () => {
+    const fns: (() => void)[] = [];
+    vi.stubGlobal("setTimeout", (fn: () => void) => fns.push(fn));
+    let fired = false;
+    const timer = systemClock.timer(-1, () => (fired = true));
+    timer.unref();
+    timer.ref();
+    fns[0]!();
+    expect(fired).toBe(true);
+  });
+
   test("a delay that is no number fires at once and does not spin", async () => {
     let fired = 0;
     systemClock.timer(NaN, () => fired++);
@@ -87,6 +119,14 @@ describe("recent()", () => {
     expect(systemClock.recent()).toBe(200);
   });
 
+  test("where nothing says that a turn has ended, each call reads the clock", async () => {
+    await nextTurn();
+    vi.stubGlobal("setImmediate", undefined);
+    let time = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => ++time);
+    expect(systemClock.recent()).toBeLessThan(systemClock.recent());
+  });
+
   test("sees time pass also in a turn that never ends", async () => {
     await nextTurn();
     let time = 0;
@@ -94,6 +134,28 @@ describe("recent()", () => {
     for (let i = 0; i < 1_000; i++) systemClock.recent();
     expect(systemClock.recent()).toBeGreaterThan(10);
   });
+});
+
+describe("after the turn", () => {
+  test.each(["setImmediate", "setTimeout"])("comes once what is already due has run, with %s alone", async (only) => {
+    vi.stubGlobal(only === "setTimeout" ? "setImmediate" : "setTimeout", undefined);
+    const order: string[] = [];
+    const done = new Promise<void>((resolve) =>
+      systemClock.afterTurn(() => {
+        order.push("after the turn");
+        resolve();
+      }),
+    );
+    queueMicrotask(() => order.push("due"));
+    await done;
+    expect(order).toEqual(["due", "after the turn"]);
+  });
+});
+
+test("durations come from the monotonic clock, instants from the wall clock (C0.4)", () => {
+  vi.spyOn(performance, "now").mockReturnValue(5);
+  vi.spyOn(Date, "now").mockReturnValue(1_767_225_600_123);
+  expect([systemClock.now(), systemClock.wallNow()]).toEqual([5, 1_767_225_600_123]);
 });
 
 test("dates are told, made and read here, since no other file may name the class", () => {

@@ -45,7 +45,7 @@ export abstract class Clock {
       if (signal?.aborted) return reject(signal.reason);
       const onAbort = (): void => {
         timer.cancel();
-        reject(signal?.reason);
+        reject(signal!.reason);
       };
       const timer = this.timer(delayMs, () => {
         unfollowAbort(signal, onAbort);

@@ -8,6 +8,15 @@ afterEach(() => {
   expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
 });
 
+function thrownBy(fn: () => unknown): unknown {
+  try {
+    fn();
+  } catch (error) {
+    return error;
+  }
+  return expect.unreachable("nothing was thrown");
+}
+
 describe("a text that was not written by us (C6.6)", () => {
   test.each<[string, string]>([
     ["no JSON", "{"],
@@ -24,6 +33,8 @@ describe("a text that was not written by us (C6.6)", () => {
     ["a bigint that is none", '{"$":"bigint","v":"1.5"}'],
     ["a number that is none", '{"$":"number","v":"twelve"}'],
     ["a number by a name of every object", '{"$":"number","v":"toString"}'],
+    ["a Date of no number", '{"$":"Date","v":"2026-01-01"}'],
+    ["a Date of nothing", '{"$":"Date"}'],
     ["a RegExp that is none", '{"$":"RegExp","v":["(","",0]}'],
     ["flags that are none", '{"$":"RegExp","v":["a","xyz",0]}'],
     ["a URL that is none", '{"$":"URL","v":"not a url"}'],
@@ -39,6 +50,27 @@ describe("a text that was not written by us (C6.6)", () => {
     ["damage deep inside", '[{"a":{"$":"Map","v":[["k",{"$":"nothing"}]]}}]'],
   ])("%s is a StoreCorruptError", (_, text) => {
     expect(() => plainCodec.decode(text)).toThrow(StoreCorruptError);
+  });
+
+  test.each<[string, string, string]>([
+    ["no JSON", "{", "JSON"],
+    ["an unknown kind", '{"$":"Function"}', "the kind is unknown"],
+    ["a class that is not registered", '{"$":"type","t":"Customer","v":{}}', 'no value type "Customer" is registered'],
+    ["a number that is none", '{"$":"number","v":"twelve"}', "twelve is no such number"],
+    ["a Date of no number", '{"$":"Date","v":"soon"}', "soon is no instant"],
+    ["an entry beyond the end", '{"$":"sparse","v":[2,[[7,1]]]}', "7 is no index"],
+  ])("%s is named by the cause", (_, text, why) => {
+    const error = thrownBy(() => plainCodec.decode(text)) as StoreCorruptError;
+    expect(error.message).toMatch(/stored value .*(JSON|cannot be read)/);
+    expect((error.cause as Error).message).toContain(why);
+  });
+
+  test("nothing that is written is too deep to be read, and one level more is", () => {
+    let errors: AggregateError = new AggregateError([]);
+    for (let i = 1; i < 500; i++) errors = new AggregateError([errors]);
+    const text = plainCodec.encode(errors, "out");
+    expect(plainCodec.decode(text)).toBeInstanceOf(AggregateError);
+    expect(() => plainCodec.decode(`[${text}]`)).toThrow("nested deeper than any that is written");
   });
 
   test("nested too deep is a StoreCorruptError and no overflow of the stack", () => {

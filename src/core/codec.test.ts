@@ -49,6 +49,7 @@ describe("these come back exactly (C6.6)", () => {
     ["an object with dangerous keys", own],
     ["an object with the key of our kinds", { $: "Map", v: [[1, 2]] }],
     ["such an object deep inside", [{ $: { $: "undefined" } }, { a: { $: undefined } }]],
+    ["truth beside undefined", [true, undefined, false]],
     ["undefined properties", { a: undefined, b: [undefined] }],
     ...[
       Int8Array,
@@ -95,6 +96,33 @@ describe("these come back exactly (C6.6)", () => {
   });
 });
 
+// Runs outlive versions: what is stored today is read by every later one.
+test.each<[string, unknown]>([
+  ['[{"$":"undefined"},{"a":[1]}]', [undefined, { a: [1] }]],
+  ['[{"$":"number","v":"-0"},{"$":"number","v":"NaN"}]', [-0, NaN]],
+  ['{"$":"bigint","v":"12"}', 12n],
+  ['[{"$":"Date","v":5},{"$":"Date","v":"invalid"}]', [new Date(5), new Date(NaN)]],
+  ['{"$":"Map","v":[["k",{"$":"Set","v":[[],{}]}]]}', new Map([["k", new Set([[], {}])]])],
+  ['{"$":"RegExp","v":["a+","gi",0]}', /a+/gi],
+  ['{"$":"URL","v":"https://example.com/"}', new URL("https://example.com")],
+  ['[{"$":"Buffer","v":"AQI="},{"$":"Uint16Array","v":"AQI="}]', [Buffer.of(1, 2), Uint16Array.of(513)]],
+  ['{"$":"ArrayBuffer","v":"AQI="}', Uint8Array.of(1, 2).buffer],
+  ['{"$":"object","v":[["$",1]]}', { $: 1 }],
+  ['{"$":"object","bare":true,"v":[["a",1]]}', Object.assign(Object.create(null) as object, { a: 1 })],
+  ['{"$":"sparse","v":[3,[[1,"x"]]]}', [, "x", ,]],
+  [
+    '{"$":"Error","v":{"class":"RangeError","name":"RangeError","message":"m","stack":"s","code":"C","status":5,"cause":1}}',
+    Object.assign(new RangeError("m", { cause: 1 }), { stack: "s", code: "C", status: 5 }),
+  ],
+  [
+    '{"$":"Error","v":{"class":"Error","name":"Own","message":"m"}}',
+    Object.assign(new (class extends Error {})("m"), { name: "Own", stack: undefined }),
+  ],
+])("%s is how it is stored, and stays readable (C6.6)", (text, value) => {
+  expect(plainCodec.encode(value, "")).toBe(text);
+  expect(plainCodec.encode(plainCodec.decode(text), "")).toBe(text);
+});
+
 describe("errors come back with their causes (C6.6)", () => {
   test("name, message, stack, code, status, cause and errors, and no requests nor headers", () => {
     const cause = new AggregateError([new RangeError("a"), "b"], "all failed", { cause: { retry: 5n } });
@@ -127,6 +155,25 @@ describe("errors come back with their causes (C6.6)", () => {
     expect(back).toMatchObject({ name: "PaymentError", message: "declined", errors: [{ message: "first" }] });
   });
 
+  test("its name and stack can be changed as those of any error, and show in no list of keys", () => {
+    for (const error of [new TypeError("x"), Object.assign(new Error("x"), { name: "Own", stack: undefined })]) {
+      const back = roundTrip(error) as Error;
+      const own = error.name === "Own" ? ["message", "name", "stack"] : ["message", "stack"];
+      expect(Reflect.ownKeys(back).toSorted()).toEqual(own);
+      expect(Object.keys(back)).toEqual([]);
+      Object.assign(back, { name: "Changed", stack: "changed" });
+      expect([back.name, back.stack]).toEqual(["Changed", "changed"]);
+      expect([Reflect.deleteProperty(back, "name"), Reflect.deleteProperty(back, "stack")]).toEqual([true, true]);
+    }
+  });
+
+  test("what is no status stays behind, and an AggregateError without its errors has none", () => {
+    expect(roundTrip(Object.assign(new Error("x"), { status: { large: 1 } }))).not.toHaveProperty("status");
+    const aggregate = new AggregateError([new Error("first")]);
+    Reflect.deleteProperty(aggregate, "errors");
+    expect((roundTrip(aggregate) as AggregateError).errors).toEqual([]);
+  });
+
   test("a cause that is undefined is told from none, and a stack that was taken off stays off", () => {
     expect("cause" in (roundTrip(new Error("x", { cause: undefined })) as Error)).toBe(true);
     expect("cause" in (roundTrip(new Error("x")) as Error)).toBe(false);
@@ -148,6 +195,9 @@ describe("these are refused, with the path to the value (C6.6)", () => {
   class OwnMap extends Map<number, number> {}
   class OwnArray extends Array<number> {}
   class OwnDate extends Date {}
+  class OwnSet extends Set<number> {}
+  class OwnRegExp extends RegExp {}
+  class OwnURL extends URL {}
   const ring: { self?: unknown } = {};
   ring.self = { back: [ring] };
   const ringMap = new Map<string, unknown>();
@@ -168,6 +218,21 @@ describe("these are refused, with the path to the value (C6.6)", () => {
     ["a Map of a class of its own", new OwnMap([[1, 2]]), "out", "it is an instance of OwnMap."],
     ["an array of a class of its own", { list: OwnArray.of(1, 2) }, "out.list", "it is an instance of OwnArray."],
     ["a Date of a class of its own", new OwnDate(5), "out", "it is an instance of OwnDate."],
+    ["a Set of a class of its own", new OwnSet([1]), "out", "it is an instance of OwnSet."],
+    ["a RegExp of a class of its own", new OwnRegExp("a"), "out", "it is an instance of OwnRegExp."],
+    ["a URL of a class of its own", new OwnURL("file:///"), "out", "it is an instance of OwnURL."],
+    [
+      "an object over nothing known",
+      Object.create(Object.create(null)),
+      "out",
+      "it is an instance of an unknown class.",
+    ],
+    [
+      "an object made to look like bytes",
+      Object.create(Uint8Array.prototype),
+      "out",
+      "it is an instance of Uint8Array.",
+    ],
     ["a WeakMap", new WeakMap(), "out", "it is an instance of WeakMap."],
     ["a boxed number", Object(5), "out", "it is an instance of Number."],
     ["a DataView", new DataView(new ArrayBuffer(8)), "out", "it is an instance of DataView."],
@@ -176,10 +241,19 @@ describe("these are refused, with the path to the value (C6.6)", () => {
     ["a cycle", ring, "out.self.back[0]", "it contains itself."],
     ["a cycle of Maps", ringMap, 'out.get("m")', "it contains itself."],
     ["a function in a Map", new Map([["k", () => 1]]), 'out.get("k")', "it is a function"],
+    ["a function behind an object as a key", new Map([[{ a: 1 }, () => 1]]), "out.get(an object)", "it is a function"],
+    ["a function beside holes", [, , () => 1], "out[2]", "it is a function"],
+    ["a function among errors", new AggregateError([1, () => 1]), "out.errors[1]", "it is a function"],
     ["a function as a key", new Map([[() => 1, 1]]), "out.keys()[0]", "it is a function"],
     ["a symbol in a Set", new Set([1, Symbol()]), "out.values()[1]", "it is a symbol"],
     ["a function in a cause", new Error("x", { cause: { f: () => 1 } }), "out.cause.f", "it is a function"],
     ["an array with a name", { m: /b/.exec("abc") }, "out.m.index", "it is a named property of an array."],
+    [
+      "an array with a name and a hole",
+      Object.assign([1, ,], { n: 1 }),
+      "out.n",
+      "it is a named property of an array.",
+    ],
     ["too deep a value", deep, `out${"[0]".repeat(500)}`, "it is nested deeper than 500 levels."],
     ["too deep a Map", deepMaps, `out${".get(1)".repeat(500)}`, "it is nested deeper than 500 levels."],
   ])("%s", (_, value, path, why) => {
@@ -194,6 +268,11 @@ describe("these are refused, with the path to the value (C6.6)", () => {
     expect((error as Error).message).toContain(
       `${path.charAt(0).toUpperCase()}${path.slice(1)} cannot be stored: ${why}`,
     );
+  });
+
+  test("an array whose name looks like an index, which no index can be", () => {
+    const array = Object.assign(new Array(2 ** 32 - 1), { [2 ** 32 - 1]: 1 });
+    expect(() => plainCodec.encode(array, "out")).toThrow("Out.4294967295 cannot be stored: it is a named property");
   });
 
   test("the same object in two places is no cycle", () => {
@@ -231,7 +310,13 @@ describe("registered classes", () => {
     encode: (value: Money) => ({ amount: value.amount }),
     decode: (data: unknown) => new Money((data as { amount: bigint }).amount),
   };
-  const codec = new Codec([money]);
+  const other = {
+    name: "Other",
+    is: (value: unknown): value is never => value === other,
+    encode: String,
+    decode: (data: unknown) => ({ wrong: data }) as never,
+  };
+  const codec = new Codec([other, money]);
 
   test("come back as instances, through plain data that may itself be of any kind (C6.6)", () => {
     const value = { total: new Money(5n), parts: new Map([["a", new Money(2n)]]) };
@@ -241,6 +326,15 @@ describe("registered classes", () => {
   test("are refused by a codec that does not know them (C6.6)", () => {
     expect(() => plainCodec.encode(new Money(1n), "out")).toThrow("it is an instance of Money.");
     expect(() => plainCodec.decode(codec.encode(new Money(1n), "out"))).toThrow('kind "type" cannot be read');
+  });
+
+  test("are not looked for in ordinary JSON, which is the common case and must be fast", () => {
+    const asked: unknown[] = [];
+    const asking = new Codec([{ ...money, is: (value: unknown): value is Money => asked.push(value) < 0 }]);
+    asking.encode({ a: [1, "x", null, true, [], {}], b: { c: -1.5 } }, "out");
+    expect(asked).toEqual([]);
+    asking.encode([undefined], "out");
+    expect(asked).toEqual([[undefined]]);
   });
 
   test("that encode to themselves are a cycle, not an endless loop", () => {

@@ -52,7 +52,7 @@ const NUMBERS = { "-0": -0, NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity
 
 const DATE_PROTOTYPE: unknown = Object.getPrototypeOf(dateFrom(0));
 
-type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+type Json = string | number | boolean | null | Json[] | { [key: string]: Json | undefined };
 type Tagged = { $: string; v?: Json; [key: string]: Json | undefined };
 
 export class Codec {
@@ -94,7 +94,7 @@ export class Codec {
         if (Number.isFinite(value) && !Object.is(value, -0)) return value;
         return tagged("number", Object.is(value, -0) ? "-0" : String(value));
       case "undefined":
-        return tagged("undefined");
+        return { $: "undefined" };
       case "bigint":
         return tagged("bigint", String(value));
       case "function":
@@ -148,7 +148,7 @@ export class Codec {
   #revive(json: Json, depth: number): unknown {
     if (typeof json !== "object" || json === null) return json;
     // Twice the depth, since the list of errors in an error is a level of its own here.
-    if (depth > DEEPEST * 2) throw new StoreCorruptError("A stored value is nested deeper than any that is written.");
+    if (depth >= DEEPEST * 2) throw new StoreCorruptError("A stored value is nested deeper than any that is written.");
     const revive = (part: Json | undefined): unknown => this.#revive(part ?? null, depth + 1);
     if (Array.isArray(json)) return json.map(revive);
     if (Object.hasOwn(json, "$")) return this.#reviveTagged(json as Tagged, revive);
@@ -185,7 +185,11 @@ const REVIVERS: Record<string, Reviver> = {
     return NUMBERS[v];
   },
   bigint: (v: string) => BigInt(v),
-  Date: (v: number | "invalid") => dateFrom(v === "invalid" ? NaN : v),
+  Date: (v: number | "invalid") => {
+    const date = dateFrom(Number(v));
+    if (v !== "invalid" && date.getTime() !== v) throw new Error(`${v} is no instant`);
+    return date;
+  },
   Map: (v: [Json, Json][], revive) => new Map(v.map(([key, item]) => [revive(key), revive(item)])),
   Set: (v: Json[], revive) => new Set(v.map(revive)),
   RegExp: ([source, flags, lastIndex]: [string, string, number]) =>
@@ -214,8 +218,8 @@ const REVIVERS: Record<string, Reviver> = {
   ),
 };
 
-function tagged(kind: string, v?: Json): Json {
-  return v === undefined ? { $: kind } : { $: kind, v };
+function tagged(kind: string, v: Json): Json {
+  return { $: kind, v };
 }
 
 /** Whether JSON gives the value back exactly, so that it needs no walk of ours: the case that must be fast. */
@@ -243,18 +247,19 @@ function isPlainJson(value: unknown, depth: number): boolean {
   return Object.getOwnPropertySymbols(value).length === 0;
 }
 
-// Holes, and names such as those on the result of RegExp.exec, make the count differ.
+/** Whether an array has no holes, and no names such as those on the result of RegExp.exec. */
 function isDense(array: unknown[]): boolean {
-  return Object.keys(array).length === array.length;
+  const keys = Object.keys(array);
+  // A hole and a name together leave the count as it was; but names come last, and the indices in order before them.
+  return keys.length === array.length && (keys.at(-1) ?? "-1") === String(array.length - 1);
 }
 
 type TagPart = (part: unknown, where: string) => Json;
 
 function tagArray(array: unknown[], path: string, tag: TagPart): Json {
+  if (isDense(array)) return array.map((item, i) => tag(item, `[${i}]`));
   const keys = Object.keys(array);
-  if (keys.length === array.length && array.every((_, i) => Object.hasOwn(array, i)))
-    return array.map((item, i) => tag(item, `[${i}]`));
-  const name = keys.find((key) => String(Number(key) >>> 0) !== key);
+  const name = keys.find((key) => String(Number(key) >>> 0) !== key || Number(key) >= array.length);
   if (name !== undefined) {
     throw new UnserializableValueError(
       `${path}.${name}`,
@@ -311,8 +316,8 @@ function tagError(error: Error, tag: TagPart): Json {
     class: kind ?? "Error",
     name: String(error.name),
     message: String(error.message),
-    ...(error.stack !== undefined && { stack: error.stack }),
-    ...(code !== undefined && { code }),
+    stack: error.stack,
+    code,
     ...(typeof status === "number" && { status }),
     ...(Object.hasOwn(error, "cause") && { cause: tag(cause, ".cause") }),
     ...(Array.isArray(errors) && { errors: errors.map((part: unknown, i) => tag(part, `.errors[${i}]`)) }),
@@ -324,26 +329,22 @@ function reviveError(v: { [key: string]: Json }, revive: (part: Json | undefined
   const message = String(v["message"]);
   const options = Object.hasOwn(v, "cause") ? { cause: revive(v["cause"]) } : undefined;
   const error =
-    kind === "AggregateError"
-      ? new AggregateError((revive(v["errors"]) as unknown[] | null) ?? [], message, options)
-      : new ERRORS[kind](message, options);
-  if (error.name !== v["name"])
-    Object.defineProperty(error, "name", { value: v["name"], writable: true, configurable: true });
-  if (typeof v["stack"] === "string")
-    Object.defineProperty(error, "stack", { value: v["stack"], writable: true, configurable: true });
-  else Object.defineProperty(error, "stack", { value: undefined, writable: true, configurable: true });
+    kind === "AggregateError" ? new AggregateError([], message, options) : new ERRORS[kind](message, options);
+  // The stack is not compared: reading one makes V8 write it first.
+  for (const key of error.name === v["name"] ? ["stack"] : ["name", "stack"])
+    Object.defineProperty(error, key, { value: v[key], writable: true, configurable: true });
   return Object.assign(
     error,
     Object.hasOwn(v, "code") && { code: v["code"] },
     Object.hasOwn(v, "status") && { status: v["status"] },
-    kind !== "AggregateError" && Object.hasOwn(v, "errors") && { errors: revive(v["errors"]) },
+    Object.hasOwn(v, "errors") && { errors: revive(v["errors"]) },
   );
 }
 
 function tagBytes(value: object): Json | undefined {
-  if (isBuffer(value)) return tagged("Buffer", toBase64(value));
   if (value instanceof ArrayBuffer) return tagged("ArrayBuffer", toBase64(new Uint8Array(value)));
   if (!ArrayBuffer.isView(value)) return undefined;
+  if (isBuffer(value)) return tagged("Buffer", toBase64(value));
   const name = Object.keys(TYPED_ARRAYS).find(
     (candidate) => Object.getPrototypeOf(value) === TYPED_ARRAYS[candidate as keyof typeof TYPED_ARRAYS].prototype,
   );

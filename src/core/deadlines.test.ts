@@ -60,6 +60,17 @@ test("the timer keeps the process alive only while a deadline is pending, and is
   expect(clock.pendingTimers).toBe(0);
 });
 
+test("a queue is looked at from its first deadline on, and let go with its last, so that none piles up", async () => {
+  const clock = new FakeClock();
+  const [short, long] = [deadlineQueue(clock, 100), deadlineQueue(clock, 1_000)];
+  for (const queue of [short, long]) add(queue, clock);
+  expect([short.listed, long.listed]).toEqual([true, true]);
+  await clock.advance(500);
+  expect([short.listed, long.listed]).toEqual([false, true]);
+  await clock.advance(500);
+  expect([short.listed, long.listed]).toEqual([false, false]);
+});
+
 test("a deadline that another one makes as it expires does not set a second timer going", async () => {
   const clock = new FakeClock();
   const queue = deadlineQueue(clock, 100);

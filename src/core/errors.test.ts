@@ -5,6 +5,7 @@ import {
   codeOf,
   ConfigError,
   FallbackFailedError,
+  fieldOf,
   HoldfastError,
   isFinal,
   isRefusal,
@@ -33,6 +34,8 @@ const cause = new Error("ECONNREFUSED");
 
 /** Each class with its code, its fields, and what its message must tell. */
 const ERRORS: [HoldfastError, string, string, object, string][] = [
+  [new HoldfastError("MINE", "it broke"), "HoldfastError", "MINE", {}, "it broke"],
+  [new RefusedError("MINE", "not now", { retryAfterMs: 5 }), "RefusedError", "MINE", { retryAfterMs: 5 }, "not now"],
   [new ConfigError("retry.x must be y"), "ConfigError", "CONFIG", {}, "retry.x must be y"],
   [
     new RetryExhaustedError("mail", 3, cause, "no attempts are left"),
@@ -42,6 +45,13 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     "mail gave up after 3 attempts: no attempts are left. Last error: ECONNREFUSED",
   ],
   [
+    new RetryExhaustedError("mail", 1, cause, "it is not worth repeating"),
+    "RetryExhaustedError",
+    "RETRY_EXHAUSTED",
+    { attempts: 1, cause },
+    "mail gave up after 1 attempt: it is not worth repeating. Last error: ECONNREFUSED",
+  ],
+  [
     new CircuitBreakerOpenError("crm", 5, 1_200.5),
     "CircuitBreakerOpenError",
     "CIRCUIT_OPEN",
@@ -49,11 +59,25 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     'Circuit "crm" is open after 5 failures and refuses calls; try again in 1201 ms.',
   ],
   [
+    new CircuitBreakerOpenError("crm", 1, 40),
+    "CircuitBreakerOpenError",
+    "CIRCUIT_OPEN",
+    { circuitName: "crm", failureCount: 1, retryAfterMs: 40 },
+    'Circuit "crm" is open after 1 failure and refuses calls; try again in 40 ms.',
+  ],
+  [
     new CircuitBreakerOpenError("crm", 0, undefined),
     "CircuitBreakerOpenError",
     "CIRCUIT_OPEN",
     { circuitName: "crm", failureCount: 0 },
     'Circuit "crm" is isolated by hand',
+  ],
+  [
+    new TimeoutError("the call", 0),
+    "TimeoutError",
+    "TIMEOUT",
+    { timeoutMs: 0 },
+    "the call did not settle within 0 ms. It was not made.",
   ],
   [
     new TimeoutError("llm", 200),
@@ -70,6 +94,20 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     "weather failed, and so did its 2 fallbacks: cache is empty; no. Primary error: ECONNREFUSED",
   ],
   [
+    new FallbackFailedError("weather", cause, ["no"]),
+    "FallbackFailedError",
+    "FALLBACK_FAILED",
+    { cause, errors: ["no"] },
+    "weather failed, and so did its fallback: no. Primary error: ECONNREFUSED",
+  ],
+  [
+    new WorkflowDefinitionError("triage", ["node a follows itself"]),
+    "WorkflowDefinitionError",
+    "WORKFLOW_DEFINITION",
+    { problems: ["node a follows itself"] },
+    'Workflow "triage" cannot run: node a follows itself',
+  ],
+  [
     new WorkflowDefinitionError("triage", ["a", "b"]),
     "WorkflowDefinitionError",
     "WORKFLOW_DEFINITION",
@@ -81,6 +119,13 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     "WorkflowExecutionError",
     "WORKFLOW_EXECUTION",
     { runId: "r", nodeId: "n", attempts: 2, cause },
+    "it failed",
+  ],
+  [
+    new WorkflowExecutionError("it failed", { runId: "r" }),
+    "WorkflowExecutionError",
+    "WORKFLOW_EXECUTION",
+    { runId: "r", nodeId: undefined, attempts: 0 },
     "it failed",
   ],
   [new NodeCrashedError("n", 3), "NodeCrashedError", "NODE_CRASHED", {}, 'Node "n" was running each of the 3 times'],
@@ -95,14 +140,30 @@ const ERRORS: [HoldfastError, string, string, object, string][] = [
     'The lease on run "r" (fencing token 4) was taken over',
   ],
   [
+    new LeaseLostError(undefined, 7, { name: "printer", why: "it was not renewed in time" }),
+    "LeaseLostError",
+    "LEASE_LOST",
+    { runId: undefined, lockName: "printer", token: 7 },
+    'The lease on lock "printer" (fencing token 7) is lost: it was not renewed in time.',
+  ],
+  [
     new UnserializableValueError("$.a", "it is a function."),
     "UnserializableValueError",
     "UNSERIALIZABLE_VALUE",
     { path: "$.a" },
     "$.a cannot be stored: it is a function.",
   ],
+  [
+    new UnserializableValueError("the result.a", "it is a function."),
+    "UnserializableValueError",
+    "UNSERIALIZABLE_VALUE",
+    { path: "the result.a" },
+    "The result.a cannot be stored: it is a function.",
+  ],
   [new StoreUnavailableError("full", cause), "StoreUnavailableError", "STORE_UNAVAILABLE", { cause }, "full"],
   [new StoreCorruptError("damaged", cause), "StoreCorruptError", "STORE_CORRUPT", { cause }, "damaged"],
+  [new StoreUnavailableError("closed"), "StoreUnavailableError", "STORE_UNAVAILABLE", {}, "closed"],
+  [new StoreCorruptError("cut short"), "StoreCorruptError", "STORE_CORRUPT", {}, "cut short"],
 ];
 
 describe("every error of Holdfast", () => {
@@ -139,6 +200,8 @@ describe("every error of Holdfast", () => {
     expect(error.stack).toMatch(/^TimeoutError: printer did not settle/);
     expect(String(new Busy())).toMatch(/^Busy: printer did not settle/);
     expect(Object.assign(error, { name: "Mine" }).name).toBe("Mine");
+    const ordinary = Object.assign(new Error("printer"), { name: "Mine" });
+    expect(Object.getOwnPropertyDescriptor(error, "name")).toEqual(Object.getOwnPropertyDescriptor(ordinary, "name"));
     expect(new TimeoutError("printer", 5).name).toBe("TimeoutError");
   });
 
@@ -152,10 +215,18 @@ describe("every error of Holdfast", () => {
 });
 
 describe("what is worth another attempt", () => {
+  const REFUSAL_CODES = [
+    "CIRCUIT_OPEN",
+    "BULKHEAD_FULL",
+    "OVERLOAD_SHED",
+    "RATE_LIMITED",
+    "CONTENTION",
+    "BUDGET_EXCEEDED",
+  ];
+
   test("a refusal is told by class or by code, so that two copies of the package agree (C0.8)", () => {
     expect(isRefusal(new RefusedError("MINE", "no"))).toBe(true);
-    for (const code of ["CIRCUIT_OPEN", "BULKHEAD_FULL", "RATE_LIMITED", "CONTENTION"])
-      expect(isRefusal({ code })).toBe(true);
+    for (const code of REFUSAL_CODES) expect(isRefusal({ code })).toBe(true);
     expect(isRefusal(new TimeoutError("t", 1))).toBe(false);
     expect(isRefusal(undefined)).toBe(false);
   });
@@ -186,7 +257,10 @@ describe("what is worth another attempt", () => {
     ring.cause = ring;
     expect(causesOf(ring)).toEqual([ring]);
     expect(causesOf(new Error("text", { cause: "why" }))).toHaveLength(2);
-    expect(causesOf(undefined)).toEqual([]);
+    for (const none of [undefined, null]) {
+      expect(causesOf(none)).toEqual([]);
+      expect(causesOf(new Error("alone", { cause: none }))).toHaveLength(1);
+    }
   });
 });
 
@@ -202,6 +276,13 @@ test("an error whose getters throw is judged and stored without throwing (C0.5)"
   expect(isFinal(hostile)).toBe(false);
   expect(messageOf(hostile)).toBe("a value that cannot be printed");
   expect(storedError(hostile)).toEqual({ name: "Error", message: "a value that cannot be printed" });
+});
+
+test("a code is a string, and only an object has one: numbers, as of a DOMException, are none (C0.5)", () => {
+  expect(codeOf(new DOMException("stop", "AbortError"))).toBeUndefined();
+  expect(codeOf({ code: "ECONNRESET" })).toBe("ECONNRESET");
+  expect(fieldOf("text", "length")).toBeUndefined();
+  for (const nothing of [undefined, null]) expect(fieldOf(nothing, "code")).toBeUndefined();
 });
 
 test("any thrown value has a message", () => {
@@ -254,10 +335,22 @@ describe("the stored form of an error", () => {
   test("exists for what is no error", () => {
     expect(storedError("text")).toEqual({ name: "string", message: "text" });
     expect(storedError(undefined)).toEqual({ name: "undefined", message: "undefined" });
+    expect(storedError(null)).toEqual({ name: "object", message: "null" });
     expect(storedError({ message: "like an error", name: 5 })).toEqual({ name: "Error", message: "[object Object]" });
-    expect(storedError(Object.assign(new Error(), { message: 5, code: 5, status: "401" }))).toMatchObject({
-      message: "5",
-    });
+  });
+
+  test("leaves out what is not there or not of its kind, and so does an error that is revived from it", () => {
+    const odd = { message: 5, code: 5, status: "401", stack: 5, cause: null };
+    const stored = storedError(Object.assign(new Error(), odd));
+    expect(stored).toStrictEqual({ name: "Error", message: "5" });
+    const revived = revivedError(stored);
+    expect(Object.keys(revived)).toEqual(["name"]);
+    expect(revived.stack).toContain("Error");
+  });
+
+  test("of an error without a message has none either, so that it prints the same", () => {
+    expect(storedError(new TypeError())).toMatchObject({ name: "TypeError", message: "" });
+    expect(String(revivedError(storedError(new TypeError())))).toBe("TypeError");
   });
 
   test("revived, it is a plain Error that shows the same", () => {

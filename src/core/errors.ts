@@ -95,7 +95,7 @@ export class CircuitBreakerOpenError extends RefusedError {
       "CIRCUIT_OPEN",
       retryAfterMs === undefined
         ? `Circuit "${circuitName}" is isolated by hand and refuses every call until it is reset.`
-        : `Circuit "${circuitName}" is open after ${failureCount} failures and refuses calls; try again in ${Math.ceil(retryAfterMs)} ms.`,
+        : `Circuit "${circuitName}" is open after ${failureCount} ${failureCount === 1 ? "failure" : "failures"} and refuses calls; try again in ${Math.ceil(retryAfterMs)} ms.`,
       { retryAfterMs },
     );
     this.circuitName = circuitName;
@@ -111,7 +111,9 @@ export class TimeoutError extends HoldfastError {
   readonly timeoutMs: number;
 
   constructor(name: string, timeoutMs: number) {
-    super("TIMEOUT", `${name} did not settle within ${timeoutMs} ms. It was told to stop and may still finish.`);
+    // Only a caller's deadline can have passed before the call began.
+    const now = timeoutMs > 0 ? "told to stop and may still finish" : "not made";
+    super("TIMEOUT", `${name} did not settle within ${timeoutMs} ms. It was ${now}.`);
     this.timeoutMs = timeoutMs;
   }
   protected override get className(): string {
@@ -286,7 +288,7 @@ export class UnserializableValueError extends HoldfastError {
 /** The store cannot be reached or refuses to write. What was acknowledged before stays. */
 export class StoreUnavailableError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
-    super("STORE_UNAVAILABLE", message, cause === undefined ? {} : { cause });
+    super("STORE_UNAVAILABLE", message, { cause });
   }
   protected override get className(): string {
     return "StoreUnavailableError";
@@ -303,7 +305,7 @@ export function versionConflictError(runId: string, expected: number, found: num
 /** What is stored is damaged, or is not a Holdfast store at all. Damaged records are never returned. */
 export class StoreCorruptError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
-    super("STORE_CORRUPT", message, cause === undefined ? {} : { cause });
+    super("STORE_CORRUPT", message, { cause });
   }
   protected override get className(): string {
     return "StoreCorruptError";
@@ -311,7 +313,7 @@ export class StoreCorruptError extends HoldfastError {
 }
 
 /** Codes of errors that no retry repeats: trying again cannot help, or an inner retry has already tried. */
-const FINAL_CODES: ReadonlySet<string> = new Set([
+const FINAL_CODES: ReadonlySet<unknown> = new Set([
   "CONFIG",
   "RETRY_EXHAUSTED",
   "WORKFLOW_DEFINITION",
@@ -326,10 +328,10 @@ const CAUSE_DEPTH = 8;
 
 /** Whether the operation was not called (C0.8). By code, so that two copies of the package agree. */
 export function isRefusal(error: unknown): error is RefusedError {
-  return error instanceof RefusedError || REFUSAL_CODES.has(codeOf(error) ?? "");
+  return error instanceof RefusedError || REFUSAL_CODES.has(codeOf(error));
 }
 
-const REFUSAL_CODES: ReadonlySet<string> = new Set([
+const REFUSAL_CODES: ReadonlySet<unknown> = new Set([
   "CIRCUIT_OPEN",
   "BULKHEAD_FULL",
   "OVERLOAD_SHED",
@@ -340,7 +342,7 @@ const REFUSAL_CODES: ReadonlySet<string> = new Set([
 
 /** Whether an error, or one that it was caused by, says that a retry must not repeat it (C0.8). */
 export function isFinal(error: unknown): boolean {
-  return causesOf(error).some((link) => FINAL_CODES.has(codeOf(link) ?? ""));
+  return causesOf(error).some((link) => FINAL_CODES.has(codeOf(link)));
 }
 
 /** The error and what caused it, outermost first. */
@@ -362,8 +364,9 @@ export function codeOf(error: unknown): string | undefined {
 
 /** A property of any thrown value, or undefined where it has none. An error whose getter throws must not hide itself. */
 export function fieldOf(error: unknown, key: string): unknown {
-  if (typeof error !== "object" || error === null) return undefined;
+  if (typeof error !== "object") return undefined;
   try {
+    // Of null this throws, like a getter.
     return (error as Record<string, unknown>)[key];
   } catch {
     return undefined;

@@ -102,6 +102,16 @@ describe("a hook that fails", () => {
     ]);
   });
 
+  test("goes no further where nobody listens to events either (C0.6)", async () => {
+    const events = new Events(new FakeClock());
+    const fail = (): void => {
+      throw new Error("a bad hook");
+    };
+    expect(() => callHook(events, "onRetry", fail)).not.toThrow();
+    callHook(events, "onRetry", () => Promise.reject(new Error("a bad async hook")));
+    await settled();
+  });
+
   test("is called with what it is for, and may be left out", () => {
     const events = new Events(new FakeClock());
     const got: unknown[] = [];

@@ -36,6 +36,34 @@ describe("a histogram", () => {
     expect(histogram.quantile(0.51)).toBe(1000);
   });
 
+  test("where just that share is zero, the quantile is zero (C3.3)", () => {
+    const histogram = new Histogram();
+    for (const value of [0, 1000]) histogram.record(value);
+    expect(histogram.quantile(0.5)).toBe(0);
+    expect(histogram.quantile(0.51)).toBe(1000);
+  });
+
+  test("durations of weeks are told apart as well as short ones (C3.3)", () => {
+    const histogram = new Histogram();
+    for (const days of [7, 14, 28, 49]) histogram.record(days * 86_400_000);
+    for (const [share, days] of [
+      [0.25, 7],
+      [0.5, 14],
+      [0.75, 28],
+    ] as const) {
+      expect(histogram.quantile(share)).toBeGreaterThanOrEqual(days * 86_400_000);
+      expect(histogram.quantile(share)).toBeLessThan(days * 86_400_000 * 1.1);
+    }
+  });
+
+  test("of numbers beyond the last bucket it knows no more than the largest, and says that (C3.3)", () => {
+    const histogram = new Histogram();
+    for (const value of [5, 2 ** 40, 2 ** 50]) histogram.record(value);
+    expect(histogram.quantile(0.3)).toBeLessThan(5.5);
+    expect(histogram.quantile(0.5)).toBe(2 ** 50);
+    expect(histogram.quantile(1)).toBe(2 ** 50);
+  });
+
   test.each([1e-300, Number.MIN_VALUE, 1e300, Number.MAX_VALUE])("takes %d into its outermost buckets", (value) => {
     const histogram = new Histogram();
     histogram.record(value);

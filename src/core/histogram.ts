@@ -27,24 +27,26 @@ export class Histogram {
       return;
     }
     this.#sum += value;
-    if (value > this.max) this.max = value;
+    this.max = Math.max(this.max, value);
     this.#buckets ??= new Float64Array(BUCKETS);
+    // What is beyond the last bucket is in none: an array of this kind ignores it.
     this.#buckets[bucketOf(value)]!++;
   }
 
   /** A number that `share` of all, from 0 to 1, do not exceed: the upper end of its bucket. */
   quantile(share: number): number {
     let left = share * this.count - this.#zeros;
-    if (left <= 0 || this.#buckets === null) return 0;
+    if (left <= 0) return 0;
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      left -= this.#buckets[bucket]!;
+      // More than the zeros are asked for, so that there are buckets.
+      left -= this.#buckets![bucket]!;
       if (left <= 0) return Math.min(this.max, 2 ** ((bucket + 1) / STEPS + LEAST_POWER));
     }
+    // The rest is beyond the last bucket.
     return this.max;
   }
 }
 
 function bucketOf(value: number): number {
-  const bucket = Math.ceil((Math.log2(value) - LEAST_POWER) * STEPS) - 1;
-  return Math.max(0, Math.min(BUCKETS - 1, bucket));
+  return Math.max(0, Math.ceil((Math.log2(value) - LEAST_POWER) * STEPS) - 1);
 }

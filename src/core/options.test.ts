@@ -4,7 +4,19 @@ import { Fallback } from "../policies/fallback.ts";
 import { RetryPolicy } from "../policies/retry.ts";
 import { Timeout } from "../policies/timeout.ts";
 import { ConfigError } from "./errors.ts";
-import { checkId, checkOptions, durationMs, either, oneOf, plainOptions, show } from "./options.ts";
+import {
+  aBoolean,
+  aSharedState,
+  checkId,
+  checkOptions,
+  durationMs,
+  either,
+  numberBetween,
+  oneOf,
+  plainOptions,
+  positiveMs,
+  show,
+} from "./options.ts";
 
 // Programs without types give us anything, so these go in past the compiler.
 type Anything = never;
@@ -147,6 +159,32 @@ test("checked options are a copy, so that changing the original later changes no
   expect(checked).toEqual({ delay: 5 });
 });
 
+test("a duration may be so long that a millisecond still counts, and no longer (C0.3)", () => {
+  const longest = 2 ** 53 - 1;
+  for (const rule of [durationMs, positiveMs])
+    expect([longest, longest + 1, Infinity].map(rule.allows)).toEqual([true, false, false]);
+});
+
+test("both ends of a range are allowed (C0.3)", () => {
+  expect([-0.1, 0, 0.5, 1, 1.1].map(numberBetween(0, 1).allows)).toEqual([false, true, true, true, false]);
+});
+
+test("what is no boolean, and what cannot share state, is told what it should be (C0.3)", () => {
+  const rules = { dryRun: aBoolean, shared: aSharedState };
+  const check = (options: object) => (): unknown => checkOptions<object>("thing", options, rules);
+  expect(check({ dryRun: 1 })).toThrow("thing.dryRun must be true or false, got 1.");
+  for (const [shared, shown] of [
+    [{}, "an object"],
+    [null, "null"],
+    ["redis://", '"redis://"'],
+  ])
+    expect(check({ shared })).toThrow(
+      `thing.shared must be a shared state, such as openSharedState() gives, got ${shown as string}.`,
+    );
+  const good = { dryRun: false, shared: { update: () => undefined } };
+  expect(check(good)()).toEqual(good);
+});
+
 test("either of two rules says both", () => {
   const rule = either(oneOf("a"), durationMs);
   expect([rule.allows("a"), rule.allows(5), rule.allows("b")]).toEqual([true, true, false]);
@@ -155,14 +193,18 @@ test("either of two rules says both", () => {
 
 test("options become plain data for a description: code stands there by its name (C3.12)", () => {
   class NotFound extends Error {}
-  expect(plainOptions({ a: 1, matcher: [NotFound, /busy/i, "ECONNRESET"], nested: { hook: () => 1 } })).toEqual({
+  const options = { a: 1, none: null, matcher: [NotFound, /busy/i, "ECONNRESET"], nested: { hook: () => 1 } };
+  expect(plainOptions(options)).toEqual({
     a: 1,
+    none: null,
     matcher: ["the function NotFound", "/busy/i", "ECONNRESET"],
     nested: { hook: "the function hook" },
   });
 });
 
 test("a value in a message is short and never throws", () => {
+  expect(show("x".repeat(80))).toBe(`"${"x".repeat(80)}"`);
+  expect(show("x".repeat(81))).toBe(`"${"x".repeat(77)}..."`);
   expect(show("x".repeat(100))).toBe(`"${"x".repeat(77)}..."`);
   expect(show(Symbol("s"))).toBe("Symbol(s)");
   expect(show(() => {})).toBe("the function (anonymous)");

@@ -112,8 +112,8 @@ export function checkId(owner: string, id: unknown): string {
 }
 
 /**
- * Folds an older spelling into the canonical option (C0.1, C0.2). Both with different meanings is a `ConfigError`.
- * `toCanonical` turns the alias's value into the canonical one.
+ * Folds an older spelling, a number that has been checked, into the canonical option (C0.1, C0.2). Both with different
+ * meanings is a `ConfigError`. `toCanonical` turns the alias's value into the canonical one.
  */
 export function foldAlias<O extends object>(
   owner: string,
@@ -124,7 +124,7 @@ export function foldAlias<O extends object>(
 ): O {
   const { [alias]: given, ...rest } = options;
   if (given === undefined) return options;
-  const value = typeof given === "number" ? toCanonical(given) : given;
+  const value = toCanonical(given as number);
   const other = options[canonical];
   if (other !== undefined && !Object.is(other, value)) {
     throw new ConfigError(

@@ -9,7 +9,7 @@ import { ResourceLock } from "../policies/resource-lock.ts";
 import { RetryPolicy } from "../policies/retry.ts";
 import { Timeout } from "../policies/timeout.ts";
 import { fakeRuntime, record } from "../testing/fake-clock.ts";
-import { CircuitBreakerOpenError, ConfigError } from "./errors.ts";
+import { CircuitBreakerOpenError, ConfigError, messageOf } from "./errors.ts";
 import { Pipeline, pipeline } from "./pipeline.ts";
 import { type Invoke, type Policy, PolicyBase, type PolicyDescription } from "./policy.ts";
 
@@ -141,6 +141,67 @@ describe("a breaker right outside a timeout, which share a frame", () => {
   });
 });
 
+describe("a bulkhead right outside a timeout, which share a frame", () => {
+  const never = (): Promise<never> => new Promise(() => {});
+
+  /** What happens to calls that come two at a time where one has room: some end too late, or never. */
+  async function story(link: (bulkhead: Bulkhead, timeout: Timeout) => Policy): Promise<unknown> {
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const bulkhead = new Bulkhead({ maxConcurrent: 1, maxQueue: 1, queueTimeoutMs: 30 }, runtime);
+    const policy = link(bulkhead, new Timeout({ attemptTimeoutMs: 50 }, runtime));
+    const results: unknown[] = [];
+    for (const lastsMs of [10, 40, 80, Infinity]) {
+      const operation = (): Promise<unknown> => (lastsMs === Infinity ? never() : runtime.clock.sleep(lastsMs));
+      const settled = Promise.allSettled([1, 2].map(() => policy.execute(operation)));
+      for (let i = 0; i < 4; i++) {
+        await runtime.clock.advance(25);
+        results.push(bulkhead.getStats().active);
+      }
+      results.push(await settled);
+    }
+    return { results, stats: bulkhead.getStats(), log };
+  }
+
+  test("behaves as one that does not (C3.2)", async () => {
+    const apart = await story((bulkhead, timeout) => pipeline(bulkhead, pipeline(timeout)));
+    expect(await story((bulkhead, timeout) => pipeline(bulkhead, timeout))).toEqual(apart);
+  });
+
+  test("holds its slot until the operation has settled, also where more stands between (C3.2)", async () => {
+    const runtime = fakeRuntime();
+    const bulkhead = new Bulkhead({ maxConcurrent: 1 }, runtime);
+    const [outer, inner] = [90, 50].map((attemptTimeoutMs) => new Timeout({ attemptTimeoutMs }, runtime)) as [
+      Timeout,
+      Timeout,
+    ];
+    let finish = (): void => {};
+    const operation = (): Promise<void> => new Promise((resolve) => (finish = resolve));
+    const settled = pipeline(bulkhead, outer, inner).execute(operation).catch(messageOf);
+    await runtime.clock.advance(60);
+    expect(await settled).toContain("within 50 ms");
+    expect(bulkhead.getStats().active).toBe(1);
+    finish();
+    await runtime.clock.advance(0);
+    expect(bulkhead.getStats().active).toBe(0);
+  });
+});
+
+test("a timeout takes in the breaker right outside it, and neither the one inside nor what stands further out (C3.10)", async () => {
+  const runtime = fakeRuntime();
+  const retry = new RetryPolicy({ maxAttempts: 3, strategy: "immediate" }, runtime);
+  const breaker = new CircuitBreaker({ failureThreshold: 9 }, runtime);
+  const policy = pipeline(retry, new Timeout({ attemptTimeoutMs: 50 }, runtime), breaker);
+  let calls = 0;
+  const settled = policy.executeOutcome(() => {
+    calls++;
+    return down();
+  });
+  await runtime.clock.advance(0);
+  expect((await settled).ok).toBe(false);
+  expect([calls, breaker.getStats().totalFailures]).toEqual([3, 3]);
+});
+
 describe("outcomes", () => {
   test("a refusal in an inner policy is a refusal of the whole, unless the operation was called before it (C10.1)", async () => {
     const runtime = fakeRuntime();
@@ -212,6 +273,19 @@ describe("outcomes", () => {
     expect(await policy.executeOutcome(() => "fresh")).toEqual({ ok: true, value: "fresh" });
     expect(await policy.execute(down)).toBe("stale");
   });
+});
+
+test("an order that defeats itself is told at the first call, also where that asks for an outcome (C3.10, C10.1)", async () => {
+  const runtime = fakeRuntime();
+  const log = record(runtime.events);
+  const limiter = new RateLimiter({ limits: { requests: { limit: 9 } } }, runtime);
+  const policy = new Pipeline([limiter, new RetryPolicy({}, runtime)], runtime);
+  expect(log).toEqual([]);
+  expect(await policy.executeOutcome(() => "value")).toEqual({ ok: true, value: "value" });
+  expect(log.map(({ type }) => type)).toEqual(["pipeline.order"]);
+  expect(await policy.executeOutcome(() => "again")).toEqual({ ok: true, value: "again" });
+  expect(await policy.execute(() => "and again")).toBe("and again");
+  expect(log).toMatchObject([{ policy: policy.name }]);
 });
 
 describe("an empty pipeline", () => {

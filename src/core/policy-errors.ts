@@ -57,7 +57,7 @@ export class BulkheadFullError extends RefusedError {
     super(
       "BULKHEAD_FULL",
       waitMs > 0
-        ? `Bulkhead "${bulkheadName}" had none of its ${maxConcurrent} slots free within ${Math.ceil(waitMs)} ms.`
+        ? `Bulkhead "${bulkheadName}" had none of its ${maxConcurrent} slots free within ${Math.ceil(waitMs)} ms. Send less, or raise its limits.`
         : `Bulkhead "${bulkheadName}" is full: all ${maxConcurrent} slots are taken, and ${queue}. Send less, or raise its limits.`,
     );
     this.bulkheadName = bulkheadName;
@@ -115,7 +115,7 @@ export class ContentionDetectedError extends RefusedError {
     super(
       "CONTENTION",
       // Between two holders, for a microtask or two, it is nobody's yet.
-      `Lock "${resource}" was not acquired within ${Math.ceil(waitMs)} ms. It is held by ${holders.map((holder) => JSON.stringify(holder)).join(", ") || "the next in line"}.`,
+      `Lock "${resource}" was not acquired within ${Math.ceil(waitMs)} ms. It is held by ${holders.map((holder) => JSON.stringify(holder)).join(", ") || "the next in line"}. Come back later, or wait longer for it.`,
     );
     this.resource = resource;
     this.waitMs = waitMs;

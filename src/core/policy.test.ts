@@ -7,7 +7,7 @@ import { Timeout } from "../policies/timeout.ts";
 import { fakeRuntime } from "../testing/fake-clock.ts";
 import { CircuitBreakerOpenError, RefusedError, TimeoutError } from "./errors.ts";
 import { pipeline } from "./pipeline.ts";
-import { failed, type Policy, valueOf } from "./policy.ts";
+import { failed, type Policy, PolicyBase, type PolicyDescription, valueOf } from "./policy.ts";
 
 const runtime = fakeRuntime();
 const retry = new RetryPolicy({ name: "r" }, runtime);
@@ -47,7 +47,8 @@ describe.each(POLICIES)("%s", (_, policy) => {
         return this.total;
       }),
     };
-    expect(counter.add.name).toBe("add");
+    const ordinary = Object.getOwnPropertyDescriptor(function add() {}, "name");
+    expect(Object.getOwnPropertyDescriptor(counter.add, "name")).toEqual(ordinary);
     expect(await counter.add(2, 3)).toBe(6);
     expect(counter.total).toBe(6);
   });
@@ -78,7 +79,30 @@ describe.each(POLICIES)("%s", (_, policy) => {
   });
 });
 
+/** A policy as somebody else may write one: it refuses every call. */
+class Closed extends PolicyBase {
+  readonly kind = "closed";
+  readonly name = "for good";
+
+  execute(): Promise<never> {
+    return Promise.reject(new RefusedError("CLOSED", "no calls today"));
+  }
+
+  around(): () => Promise<never> {
+    return () => this.execute();
+  }
+
+  describe(): PolicyDescription {
+    return { kind: this.kind, name: this.name, options: {} };
+  }
+}
+
 describe("a failure as a value", () => {
+  test("says refused of any policy that refuses, also of one that is not ours (C10.1)", async () => {
+    const outcome = await new Closed().executeOutcome(() => "never called");
+    expect(outcome).toEqual({ ok: false, refused: true, error: new RefusedError("CLOSED", "no calls today") });
+  });
+
   test("has the error, and says refused only where the operation was not called (C10.1)", async () => {
     const timeout = new Timeout({ attemptTimeoutMs: 50 }, runtime);
     const error = new Error("no");

@@ -140,6 +140,141 @@ test("a hundred thousand waiters leave from the front, the back and the middle i
   expect(user / 1000).toBeLessThan(3_000);
 });
 
+test("a higher limit serves as many of those who wait as it has room for, at once (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new Slots(1, clock);
+  slots.tryTake();
+  const served: number[] = [];
+  for (const i of [1, 2, 3]) void slots.wait(callFrom(clock, undefined), Infinity).then(() => served.push(i));
+  slots.resize(3);
+  await clock.advance(0);
+  expect([served, slots.taken, slots.waiting]).toEqual([[1, 2], 3, 1]);
+  slots.give();
+  await clock.advance(0);
+  expect(served).toEqual([1, 2, 3]);
+});
+
+test("slots beyond a lower limit go to nobody when they are given back (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new Slots(3, clock);
+  while (slots.tryTake());
+  let served = false;
+  void slots.wait(callFrom(clock, undefined), Infinity).then(() => (served = true));
+  slots.resize(1);
+  for (const taken of [2, 1]) {
+    slots.give();
+    await clock.advance(0);
+    expect([served, slots.taken]).toEqual([false, taken]);
+  }
+  slots.give();
+  await clock.advance(0);
+  expect([served, slots.taken]).toEqual([true, 1]);
+});
+
+test("a wait ends at its instant, whatever the clock stands at, and one without an end needs no timer (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  await clock.advance(1_000);
+  const slots = new Slots(1, clock);
+  slots.tryTake();
+  const forever = slots.wait(callFrom(clock, undefined), Infinity);
+  expect(clock.pendingTimers).toBe(0);
+  const endings: unknown[] = [];
+  void slots.wait(callFrom(clock, undefined), clock.now() + 5).then((mine) => endings.push(mine));
+  await clock.advance(4);
+  expect(endings).toEqual([]);
+  await clock.advance(1);
+  expect([endings, slots.waiting]).toEqual([[false], 1]);
+  slots.give();
+  expect(await forever).toBe(true);
+});
+
+test("a slot that comes in the very turn in which the time ends, or the caller gives up, goes on to the next (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new Slots(1, clock);
+  const served: string[] = [];
+  slots.tryTake();
+  // Falls due before the timer of the wait, in the same turn.
+  clock.timer(5, () => slots.give());
+  const late = slots.wait(callFrom(clock, undefined), clock.now() + 5);
+  const next = slots.wait(callFrom(clock, undefined), Infinity).then(() => served.push("next"));
+  await clock.advance(5);
+  expect(await late).toBe(false);
+  await next;
+  expect([served, slots.taken, slots.waiting]).toEqual([["next"], 1, 0]);
+
+  const controller = new AbortController();
+  const aborted = slots.wait(callFrom(clock, { signal: controller.signal }), Infinity);
+  const last = slots.wait(callFrom(clock, undefined), Infinity).then(() => served.push("last"));
+  slots.give();
+  controller.abort(new Error("not wanted any more"));
+  await expect(aborted).rejects.toThrow("not wanted any more");
+  await last;
+  expect([served, slots.taken, slots.waiting]).toEqual([["next", "last"], 1, 0]);
+});
+
+test("keys take turns, one that has left comes to the end of the line, and a watcher takes beyond the limit (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new Slots(1, clock);
+  slots.takeBeyondLimit();
+  slots.takeBeyondLimit();
+  expect([slots.limit, slots.taken, slots.tryTake()]).toEqual([1, 2, false]);
+  slots.give();
+  const served: string[] = [];
+  const come = (name: string, key: string): void => {
+    void slots.wait(callFrom(clock, undefined), Infinity, key).then(() => served.push(name));
+  };
+  for (const name of ["a1", "a2", "b1", "a3"]) come(name, name.charAt(0));
+  for (let i = 0; i < 3; i++) {
+    slots.give();
+    await clock.advance(0);
+  }
+  come("b2", "b");
+  come("a4", "a");
+  for (let i = 0; i < 3; i++) {
+    slots.give();
+    await clock.advance(0);
+  }
+  expect(served).toEqual(["a1", "b1", "a2", "a3", "b2", "a4"]);
+  expect([slots.taken, slots.waiting]).toEqual([1, 0]);
+});
+
+test("who was sent away in the very turn in which the time ends is told that it was sent away (C3.2)", async () => {
+  const { clock } = fakeRuntime();
+  const slots = new (class extends Slots {
+    sendAway(): void {
+      this.evict(this.turns.first!);
+    }
+
+    get sizes(): number[] {
+      return [...this.lanes.values()].map(({ size }) => size);
+    }
+  })(1, clock);
+  slots.tryTake();
+  // Falls due before the timers of the waits, in the same turn.
+  clock.timer(5, () => slots.sendAway());
+  const waits = [1, 2, 3].map(() => slots.wait(callFrom(clock, undefined), clock.now() + 5));
+  expect(slots.sizes).toEqual([3]);
+  slots.sendAway();
+  expect(slots.sizes).toEqual([2]);
+  await clock.advance(5);
+  expect(await Promise.all(waits)).toEqual([false, null, null]);
+  expect(slots.sizes).toEqual([]);
+});
+
+test("a call that is aborted on its way in does not reach what is inside, and releases (C1.6, C3.2)", async () => {
+  const reason = new Error("too late");
+  const call = callFrom(fakeRuntime().clock, { signal: AbortSignal.abort(reason) });
+  let [called, released] = [0, 0];
+  const held = holdUntilSettled(
+    callOperation,
+    () => called++,
+    call,
+    () => released++,
+  );
+  await expect(held).rejects.toBe(reason);
+  expect([called, released]).toEqual([0, 1]);
+});
+
 test("what is inside may go on calling after it has settled, and releases once (C3.2)", async () => {
   const call: Call = callFrom(fakeRuntime().clock, undefined);
   let released = 0;

@@ -78,12 +78,14 @@ export class Slots {
   async wait(call: Call, until: number, key?: string): Promise<Ending> {
     if (this.#clock.now() >= until) return false;
     // Whoever gives a slot back only settles this promise: what follows runs in the async context of the waiting call.
-    const handedOn = await new Promise<Ending>((resolve) => this.#queue(call.waitSignal, until, key, resolve));
-    if (!call.aborted && this.#clock.now() < until) return handedOn;
+    let ending = await new Promise<Ending>((resolve) => this.#queue(call.waitSignal, until, key, resolve));
     // An abort, or the end of the time, may also come after the hand-off and before this line.
-    if (handedOn) this.give();
+    if (ending && (call.aborted || this.#clock.now() >= until)) {
+      this.give();
+      ending = false;
+    }
     if (call.aborted) throw call.reason;
-    return handedOn === null ? null : false;
+    return ending;
   }
 
   /** Gives a slot back: to the next in line, or to whoever comes. */
@@ -95,7 +97,7 @@ export class Slots {
   /** Changes their number. Of a lower one, those that are taken beyond it stay taken until they are given back. */
   resize(limit: number): void {
     this.#limit = limit;
-    while (this.#waiting > 0 && this.#handOn());
+    while (this.#handOn());
   }
 
   /** The lane whose turn it is; null where none may have a slot now. */
@@ -114,11 +116,9 @@ export class Slots {
     const lane = this.#taken < this.#limit ? this.nextLane() : null;
     if (lane === null) return false;
     const waiter = lane.waiters.first!;
-    // The lane goes to the end of the line, unless this was its last.
-    if (waiter.following !== null) {
-      this.turns.remove(lane);
-      this.turns.append(lane);
-    }
+    // The lane goes to the end of the line, and out of it with its last.
+    this.turns.remove(lane);
+    this.turns.append(lane);
     this.#taken++;
     this.#leave(waiter);
     waiter.wake(true);

@@ -3,7 +3,8 @@ import type { Priority } from "../core/call.ts";
 import type { Operation } from "../core/policy.ts";
 import { seededRandom } from "../core/random.ts";
 import { type FakeRuntime, fakeRuntime } from "../testing/fake-clock.ts";
-import { AdaptiveConcurrency, type AdaptiveConcurrencyOptions } from "./adaptive-concurrency.ts";
+import { AdaptiveConcurrency } from "./adaptive-concurrency.ts";
+import type { AdaptiveConcurrencyOptions } from "./adaptive-options.ts";
 
 /** The time from the beginning of a call to its end, on average: one round trip. */
 const ROUND_MS = 100;

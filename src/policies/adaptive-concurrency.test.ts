@@ -6,7 +6,8 @@ import { ConfigError, isRefusal, TimeoutError } from "../core/errors.ts";
 import { Pipeline } from "../core/pipeline.ts";
 import { OverloadShedError } from "../core/policy-errors.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
-import { AdaptiveConcurrency, type AdaptiveConcurrencyOptions } from "./adaptive-concurrency.ts";
+import { AdaptiveConcurrency } from "./adaptive-concurrency.ts";
+import type { AdaptiveConcurrencyOptions } from "./adaptive-options.ts";
 import { Hedge } from "./hedge.ts";
 import { RetryPolicy } from "./retry.ts";
 import { Timeout } from "./timeout.ts";
@@ -96,6 +97,26 @@ describe("the limit grows", () => {
     expect(limitOf(policy)).toBe(4);
   });
 
+  test("where calls were refused or have waited for want of a slot, whatever is under way when they run (C3.8)", async () => {
+    const { policy, start, settle } = world({ initialLimit: 4, backoffRatio: 0.5 });
+    for (const name of Array.from("abcd")) void start(name);
+    await settle("a", withStatus(503));
+    await expect(start("refused")).rejects.toThrow(OverloadShedError);
+    // These began under the higher limit, and say nothing about the lower one.
+    for (const name of Array.from("bcd")) await settle(name);
+    void start("e");
+    await settle("e");
+    expect(limitOf(policy)).toBe(2);
+    void start("f");
+    await settle("f");
+    expect(limitOf(policy)).toBe(3);
+    const queueing = world({ initialLimit: 4, backoffRatio: 0.5, maxQueue: 9 });
+    for (const name of Array.from("abcdef")) void queueing.start(name);
+    await queueing.settle("a", withStatus(503));
+    for (const name of Array.from("bcdef")) await queueing.settle(name);
+    expect(limitOf(queueing.policy)).toBe(3);
+  });
+
   test("where only calls that may not fill it are made, when they have used what is open to them (C3.8)", async () => {
     const { policy, start, settle } = world({ initialLimit: 10, shares: { low: 0.5 } });
     const names = Array.from("abcde");
@@ -117,8 +138,8 @@ describe("the limit grows", () => {
       void start("a");
       await settle("a", error);
     }
-    const caller = new AbortController();
     for (const result of ["a value", withStatus(503), new Error("aborted")]) {
+      const caller = new AbortController();
       void start("a", { signal: caller.signal });
       caller.abort();
       await settle("a", result);
@@ -220,7 +241,10 @@ describe("the limit shrinks", () => {
     ["what caused it", new Error("x", { cause: new Error("y", { cause: withStatus(529) }) })],
     ["our timeout", new TimeoutError("a call", 5)],
     ["the timeout of a signal", new DOMException("late", "TimeoutError")],
+    ["the code of our timeout", Object.assign(new Error("x"), { code: "TIMEOUT" })],
     ["the timeout of a socket", Object.assign(new Error("x"), { code: "ETIMEDOUT" })],
+    ["the timeout of a connection", Object.assign(new Error("x"), { code: "UND_ERR_CONNECT_TIMEOUT" })],
+    ["the timeout of a body", Object.assign(new Error("x"), { code: "UND_ERR_BODY_TIMEOUT" })],
     [
       "the timeout of fetch",
       new TypeError("x", { cause: Object.assign(new Error("y"), { code: "UND_ERR_HEADERS_TIMEOUT" }) }),
@@ -259,6 +283,10 @@ describe("the limit shrinks", () => {
     void start("a");
     await settle("a", { slow: true });
     expect(limitOf(policy)).toBe(4);
+    // Where no function is among them, no value is a sign.
+    const codes = new AdaptiveConcurrency({ initialLimit: 10, overloadErrors: ["BUSY"] });
+    expect(await codes.execute(() => ({ code: "BUSY" }))).toEqual({ code: "BUSY" });
+    expect(limitOf(codes)).toBe(10);
   });
 
   test("on a timeout inside while the operation still holds its slot, and on one outside (C3.2, C3.8)", async () => {
@@ -311,6 +339,34 @@ describe("priorities", () => {
       [45, "normal"],
       [46, "low"],
     ]);
+  });
+
+  test("whose room is taken are passed over, and get no turn before it is free (C3.8)", async () => {
+    const { calls, start, settle } = world({ initialLimit: 3, maxLimit: 3, maxQueue: 99, shares: { low: 0.34 } });
+    for (const name of ["a", "b", "c"]) void start(name);
+    void start("low", { priority: "low" });
+    for (let n = 0; n < 20; n++) void start(`normal ${n}`);
+    for (let n = 0; n < 19; n++) await settle(calls[n]!);
+    expect(calls).not.toContain("low");
+    expect(calls).toHaveLength(22);
+    for (let n = 19; n < 24; n++) await settle(calls[n]!);
+    expect(calls.at(-1)).toBe("low");
+  });
+
+  test("a slot that nobody could be given is no turn (C3.8)", async () => {
+    const { calls, start, settle } = world({ initialLimit: 2, maxLimit: 2, maxQueue: 99, shares: { low: 0.5 } });
+    void start("stays");
+    void start("0");
+    void start("low", { priority: "low" });
+    for (let n = 1; n <= 9; n++) {
+      await settle(String(n - 1));
+      void start(String(n));
+    }
+    void start("high", { priority: "high" });
+    void start("critical", { priority: "critical" });
+    await settle("9");
+    expect(calls.at(-1)).toBe("critical");
+    for (const name of ["critical", "high", "stays", "low"]) await settle(name);
   });
 
   test("one that comes to a full queue takes the place of the last of the least important (C3.8)", async () => {
@@ -470,6 +526,11 @@ describe("leaving the queue", () => {
     expect(outcome).toEqual({ ok: false, refused: false, error: "before" });
     expect(calls).toEqual([]);
     expect(policy.getStats()).toMatchObject({ active: 0, limit: 1 });
+    // Nor is it one of those that are shed.
+    void start("c");
+    await expect(start("d", { signal })).rejects.toBe("before");
+    expect(await policy.executeOutcome(() => calls.push("e"), { signal })).toEqual(outcome);
+    expect(policy.getStats()).toMatchObject({ active: 1, rejected: { normal: 0 } });
   });
 
   test("an abort in any microtask after the hand-off passes the slot on or reaches the operation (C3.8)", async () => {
@@ -561,6 +622,8 @@ describe("a refusal", () => {
     expect(outcome).toMatchObject({ ok: false, refused: true });
     expect(Object.getOwnPropertyDescriptor(outcome, "error")).toHaveProperty("get");
     expect(!outcome.ok && outcome.error).toBeInstanceOf(OverloadShedError);
+    const free = new AdaptiveConcurrency();
+    expect(await free.executeOutcome(() => "a value")).toEqual({ ok: true, value: "a value" });
   });
 });
 
@@ -569,10 +632,11 @@ describe("executeSync", () => {
     const policy = new AdaptiveConcurrency({ initialLimit: 1 });
     const inside = policy.executeSync(() => {
       expect(() => policy.executeSync(() => 1)).toThrow(OverloadShedError);
+      expect(() => policy.executeSync(() => 1)).toThrow(/has neither a slot nor a place in its queue for it/);
       return policy.getStats().active;
     });
     expect(inside).toBe(1);
-    expect(policy.getStats()).toMatchObject({ active: 0, limit: 2, rejected: { normal: 1 } });
+    expect(policy.getStats()).toMatchObject({ active: 0, limit: 2, rejected: { normal: 2 } });
     const busy = (): never => {
       throw withStatus(503);
     };
@@ -583,6 +647,9 @@ describe("executeSync", () => {
   test("is not for a promise, nor where there is a queue (C3.10)", () => {
     const policy = new AdaptiveConcurrency({ initialLimit: 1 });
     expect(() => policy.executeSync(() => Promise.reject(new Error("later")))).toThrow(ConfigError);
+    expect(() => policy.executeSync(() => Promise.resolve(1))).toThrow(
+      'The function of adaptiveConcurrency "adaptiveConcurrency"',
+    );
     expect(policy.getStats()).toMatchObject({ active: 0, limit: 1 });
     const queued = new AdaptiveConcurrency({ maxQueue: 1 });
     expect(() => queued.executeSync(() => expect.unreachable())).toThrow("cannot executeSync");
@@ -604,11 +671,14 @@ test("a dry run lets everything through, adapts its limit and reports (C2.10, C3
   await settle("b", withStatus(429));
   await settle("c");
   expect(policy.getStats()).toMatchObject({ limit: 1, active: 0, overloads: 1 });
+  // Also where nobody listens.
+  const { policy: unheard } = world({ initialLimit: 1, maxQueue: 9, dryRun: true });
+  expect(await Promise.all([1, 2].map((n) => unheard.execute(() => n)))).toEqual([1, 2]);
 });
 
 test("options are checked, and described as they stand (C0.3, C3.12)", () => {
   const wrong: [AdaptiveConcurrencyOptions, string][] = [
-    [{ initialLimit: 0 }, "initialLimit must be a whole number of at least 1"],
+    [{ initialLimit: 0 }, "adaptiveConcurrency.initialLimit must be a whole number of at least 1"],
     [{ backoffRatio: 1 }, "backoffRatio must be a number from 0.1 to 0.99"],
     [{ minLimit: 9, maxLimit: 8 }, "needs minLimit <= initialLimit <= maxLimit, got 9, 8 and 8"],
     [{ initialLimit: 300 }, "got 1, 300 and 200"],
@@ -616,6 +686,7 @@ test("options are checked, and described as they stand (C0.3, C3.12)", () => {
     [{ queueTimeoutMs: 5 }, "queueTimeoutMs needs maxQueue"],
     [{ shares: { low: 0 } }, "adaptiveConcurrency.shares.low must be a number from 0.01 to 1"],
     [{ shares: { high: 0.5 } }, "must not rise as priorities fall, got critical 1, high 0.5, normal 1, low 0.8"],
+    [{ shares: { critical: 0.5 } }, "got critical 0.5, high 1, normal 1, low 0.8"],
     [{ shares: { normal: 0.5 } }, "got critical 1, high 1, normal 0.5, low 0.8"],
     [{ shares: { urgent: 1 } as never }, 'has no option "urgent"'],
     [{ maxConcurrent: 5 } as never, 'has no option "maxConcurrent"'],

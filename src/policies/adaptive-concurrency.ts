@@ -1,18 +1,7 @@
 import { promiseMistake } from "../core/at-once.ts";
 import { type Call, type CallOptions, callFrom, type Priority } from "../core/call.ts";
 import { ConfigError, TimeoutError } from "../core/errors.ts";
-import {
-  aBoolean,
-  anId,
-  anObject,
-  checkOptions,
-  numberBetween,
-  plainOptions,
-  positiveMs,
-  type Rules,
-  show,
-  wholeNumber,
-} from "../core/options.ts";
+import { plainOptions, show } from "../core/options.ts";
 import {
   callOperation,
   failed,
@@ -27,51 +16,11 @@ import {
 import { OverloadShedError, type ShedWhy } from "../core/policy-errors.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
 import { holdUntilSettled } from "../core/slots.ts";
-import { AdaptiveLimit, type LimitSettings } from "./adaptive-limit.ts";
-import { type Matcher, matcherRule } from "./matcher.ts";
+import { AdaptiveLimit } from "./adaptive-limit.ts";
+import { type AdaptiveConcurrencyOptions, type AdaptiveSettings, adaptiveSettings } from "./adaptive-options.ts";
 import { type OverloadSigns, overloadSigns } from "./overload.ts";
 import { type ByPriority, byPriority, PRIORITIES, PrioritySlots } from "./priority-slots.ts";
 import { retryAfterOf } from "./retry-after.ts";
-
-export interface AdaptiveConcurrencyOptions {
-  /** Names it in events and errors. @default "adaptiveConcurrency" */
-  name?: string | undefined;
-  /** How many operations may be under way at the beginning. @default 20, or the nearest that the other two allow */
-  initialLimit?: number | undefined;
-  /** The limit falls no lower. @default 1 */
-  minLimit?: number | undefined;
-  /** The limit grows no higher. @default 200 */
-  maxLimit?: number | undefined;
-  /** By how much the limit grows after a round in which it was used up. @default 1 */
-  increase?: number | undefined;
-  /** What a sign of overload multiplies the limit by, from 0.1 to 0.99. @default 0.7 */
-  backoffRatio?: number | undefined;
-  /**
-   * What is a sign of overload; a function also sees returned values. @default the statuses 429, 503 and 529, and
-   * timeouts
-   */
-  overloadErrors?: Matcher | undefined;
-  /** How many calls may wait for a slot. With 0 a call that finds none is refused at once. @default 0 */
-  maxQueue?: number | undefined;
-  /** How long a call may wait for its slot. @default as long as its deadline allows */
-  queueTimeoutMs?: number | undefined;
-  /** Which share of the limit calls of a priority may fill. The rest is kept for more important ones. */
-  shares?: PriorityShares | undefined;
-  /** Adapts the limit, counts and reports what would wait or be refused, and lets every call through. @default false */
-  dryRun?: boolean | undefined;
-}
-
-/** Shares of the limit, above 0 and up to 1. No priority may have a larger one than those above it. */
-export interface PriorityShares {
-  /** For calls that must not fail. @default 1 */
-  critical?: number | undefined;
-  /** For calls that somebody waits for. @default 1 */
-  high?: number | undefined;
-  /** For calls that say nothing. @default 1 */
-  normal?: number | undefined;
-  /** For calls that can be made up for later. @default 0.8 */
-  low?: number | undefined;
-}
 
 /** How an adaptive limit stands. */
 export interface AdaptiveConcurrencyStats {
@@ -86,42 +35,6 @@ export interface AdaptiveConcurrencyStats {
   rejected: Record<Priority, number>;
   /** Signs of overload so far. */
   overloads: number;
-}
-
-const RULES: Rules<AdaptiveConcurrencyOptions> = {
-  name: anId,
-  initialLimit: wholeNumber(1),
-  minLimit: wholeNumber(1),
-  maxLimit: wholeNumber(1),
-  increase: wholeNumber(1),
-  backoffRatio: numberBetween(0.1, 0.99),
-  overloadErrors: matcherRule,
-  maxQueue: wholeNumber(0),
-  queueTimeoutMs: positiveMs,
-  shares: anObject,
-  dryRun: aBoolean,
-};
-
-const aShare = numberBetween(0.01, 1);
-const SHARE_RULES: Rules<PriorityShares> = { critical: aShare, high: aShare, normal: aShare, low: aShare };
-
-const DEFAULTS = {
-  name: "adaptiveConcurrency",
-  minLimit: 1,
-  maxLimit: 200,
-  increase: 1,
-  backoffRatio: 0.7,
-  maxQueue: 0,
-  dryRun: false,
-} as const;
-
-interface Settings extends LimitSettings {
-  readonly name: string;
-  readonly overloadErrors?: Matcher | undefined;
-  readonly maxQueue: number;
-  readonly queueTimeoutMs?: number | undefined;
-  readonly shares: ByPriority;
-  readonly dryRun: boolean;
 }
 
 /** A call that is not let through. */
@@ -155,7 +68,7 @@ type Entered = number | Shed;
 export class AdaptiveConcurrency extends PolicyBase {
   readonly kind = "adaptiveConcurrency";
   readonly name: string;
-  readonly #settings: Settings;
+  readonly #settings: AdaptiveSettings;
   readonly #runtime: Runtime;
   readonly #signs: OverloadSigns;
   readonly #limit: AdaptiveLimit;
@@ -165,7 +78,7 @@ export class AdaptiveConcurrency extends PolicyBase {
 
   constructor(options: AdaptiveConcurrencyOptions = {}, runtime: Runtime = systemRuntime) {
     super();
-    this.#settings = settingsOf(options);
+    this.#settings = adaptiveSettings(options);
     this.name = this.#settings.name;
     this.#runtime = runtime;
     this.#signs = overloadSigns(this.#settings.overloadErrors);
@@ -308,8 +221,7 @@ export class AdaptiveConcurrency extends PolicyBase {
 
   #enterLater(call: Call, priority: Priority): Shed | Promise<Entered> {
     const { maxQueue } = this.#settings;
-    if (this.#slots.waiting >= maxQueue && (maxQueue === 0 || !this.#slots.evictBelow(priority)))
-      return this.#sheds("full", priority, 0);
+    if (this.#slots.waiting >= maxQueue && !this.#slots.evictBelow(priority)) return this.#sheds("full", priority, 0);
     return this.#queue(call, priority);
   }
 
@@ -371,36 +283,6 @@ export class AdaptiveConcurrency extends PolicyBase {
   #error({ why, priority, waitMs }: Shed): OverloadShedError {
     return new OverloadShedError(this.name, why, priority, this.#limit.current, waitMs);
   }
-}
-
-function settingsOf(options: AdaptiveConcurrencyOptions): Settings {
-  const { initialLimit, shares, ...given } = checkOptions("adaptiveConcurrency", options, RULES);
-  const settings = { ...DEFAULTS, ...given } as typeof given & Omit<Settings, "initialLimit" | "shares">;
-  const { minLimit, maxLimit, maxQueue, queueTimeoutMs } = settings;
-  const initial = initialLimit ?? Math.min(maxLimit, Math.max(minLimit, 20));
-  if (!(minLimit <= initial && initial <= maxLimit))
-    throw new ConfigError(
-      `adaptiveConcurrency needs minLimit <= initialLimit <= maxLimit, got ${minLimit}, ${initial} and ${maxLimit}.`,
-    );
-  if (maxQueue === 0 && queueTimeoutMs !== undefined)
-    throw new ConfigError(
-      "adaptiveConcurrency.queueTimeoutMs needs maxQueue, since nothing waits where there is no queue.",
-    );
-  return { ...settings, initialLimit: initial, shares: sharesOf(shares ?? {}) };
-}
-
-function sharesOf(given: PriorityShares): ByPriority {
-  const {
-    critical = 1,
-    high = 1,
-    normal = 1,
-    low = 0.8,
-  } = checkOptions("adaptiveConcurrency.shares", given, SHARE_RULES);
-  if (!(critical >= high && high >= normal && normal >= low))
-    throw new ConfigError(
-      `adaptiveConcurrency.shares must not rise as priorities fall, got critical ${critical}, high ${high}, normal ${normal}, low ${low}.`,
-    );
-  return { critical, high, normal, low };
 }
 
 function unknownPriority(priority: unknown): ConfigError {

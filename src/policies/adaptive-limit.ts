@@ -60,7 +60,7 @@ export class AdaptiveLimit {
   /** A call has met overload; `retryAfterMs` is how long the server asked to wait, where it did. */
   overloaded(call: number, retryAfterMs: number = 0): void {
     const pausedUntil = this.#clock.now() + Math.min(retryAfterMs, LONGEST_PAUSE_MS);
-    if (pausedUntil > this.#pausedUntil) this.#pausedUntil = pausedUntil;
+    this.#pausedUntil = Math.max(this.#pausedUntil, pausedUntil);
     if (call <= this.#begunBeforeShrinking) return;
     this.#begunBeforeShrinking = this.#begun;
     this.#beginRound();

@@ -55,6 +55,28 @@ describe("the waits of each strategy", () => {
       }
     }
     expect(grew).toBe(true);
+    // Also the first, so that clients which failed together part at once.
+    expect([0, 0.5].map((x) => backoffDelay(options, 1, 0, () => x))).toEqual([100, 200]);
+  });
+
+  test("is exponential in what gives no strategy (C1.1)", () => {
+    expect(backoffDelay({ jitter: "none" }, 3, 0, () => 0)).toBe(4_000);
+  });
+
+  test("of a Fibonacci series takes no time to find, however late it is", () => {
+    const started = performance.now();
+    for (let n = 0; n < 10; n++) backoffDelay({ strategy: "fibonacci" }, 1e9, 0, () => 0.5);
+    expect(performance.now() - started).toBeLessThan(300);
+  });
+
+  test("are those of the strategies and jitters that a policy knows, and of no others (C0.3)", () => {
+    for (const strategy of ["immediate", "fixed", "linear", "exponential", "fibonacci", "decorrelated"] as const)
+      for (const jitter of ["full", "equal", "none"] as const)
+        expect(new RetryPolicy({ strategy, jitter, maxDelayMs: 9 }).delayFor(2)).toBeLessThanOrEqual(9);
+    expect(() => new RetryPolicy({ strategy: "quadratic" as "linear" })).toThrow(
+      /retry\.strategy must be .*"fibonacci"/,
+    );
+    expect(() => new RetryPolicy({ jitter: "half" as "full" })).toThrow(/retry\.jitter must be .*"equal"/);
   });
 
   test("with a base of nothing are nothing, also where the factor has overflowed (C1.1)", () => {

@@ -6,10 +6,8 @@ import type { Runtime } from "../core/runtime.ts";
 import { ANSWER_MS, type SharedChange, type SharedState } from "../core/shared-state.ts";
 import type { BreakerSettings } from "./breaker-options.ts";
 import type { BreakerState, FleetStanding } from "./breaker-state.ts";
-import { SLICES } from "./failure-window.ts";
+import { CallBatch } from "./call-batch.ts";
 import {
-  type Batch,
-  type BatchPart,
   type BreakerRecord,
   counted,
   type FleetView,
@@ -78,7 +76,7 @@ export class BreakerFleet {
   #heard = 0;
   /** The generation whose state the member has taken on; null where it has to take on whatever comes. */
   #followed: number | null = null;
-  /** While that is null: since when the member has counted. */
+  /** While that is null: since when the member has counted, where that is not since its first report. */
   #since: number | null = null;
   #sync: Sync | null = null;
   #dueAt = -Infinity;
@@ -106,7 +104,6 @@ export class BreakerFleet {
   /** At the beginning of each call: looks at the record again where that is due, and says who decides. */
   touch(): Verdict {
     const now = this.#runtime.clock.recent();
-    this.#since ??= now;
     if (this.#sync !== null) this.#watch(this.#sync, now);
     if (this.#sync === null && now >= this.#dueAt) this.#send(now);
     const { state } = this.#member;
@@ -144,7 +141,7 @@ export class BreakerFleet {
       .then(({ view, granted }) => {
         this.#learn(view, heard);
         if (!granted) this.#askAgainAt = clock.now() + this.#settings.syncMs;
-        else if (waiting && this.#follows(view)) {
+        else if (waiting && this.#followed === view.generation) {
           // It may have opened for itself alone, and try itself out with the others now.
           if (this.#member.state.kind !== "half_open") this.#member.follow(view);
           permit = this.#member.newPermit();
@@ -152,14 +149,14 @@ export class BreakerFleet {
         } else this.#giveBack(id);
       })
       .catch((error: unknown) => this.#away(error));
-    const answered = await within(clock, answer, call);
+    const late = await tooLate(clock, answer, call);
     waiting = false;
     this.#asking--;
     if (call.aborted) {
       if (permit !== null) this.end(permit, "neutral");
       throw call.reason;
     }
-    if (answered === "too late") this.#away(noAnswer());
+    if (late) this.#away(noAnswer());
     return permit;
   }
 
@@ -175,7 +172,7 @@ export class BreakerFleet {
         const ours = this.#leases.delete(permit);
         this.#askAgainAt = -Infinity;
         this.#learn(view, heard);
-        if (alone && ours && this.#follows(view)) this.#member.open(view.failures + 1);
+        if (alone && ours) this.#member.open(view.failures + 1);
         this.#sayAlone();
       })
       .catch((error: unknown) => this.#away(error))
@@ -188,8 +185,7 @@ export class BreakerFleet {
   async reported(permit: number, call: Call): Promise<void> {
     const report = this.#reports.get(permit);
     if (report === undefined) return;
-    const answered = await within(this.#runtime.clock, report, call);
-    if (answered === "too late") this.#away(noAnswer());
+    if (await tooLate(this.#runtime.clock, report, call)) this.#away(noAnswer());
   }
 
   /** Puts the whole fleet into a state by hand; as soon as the shared state answers, where it is away. */
@@ -213,7 +209,7 @@ export class BreakerFleet {
   }
 
   get #alone(): boolean {
-    if (this.#link !== "attached" || this.#order !== null) return false;
+    if (this.#link !== "attached") return false;
     const own = this.#member.state.kind;
     const fleet = this.#view?.kind;
     return fleet === "closed" ? own === "open" || own === "half_open" : fleet === "half_open" && own === "open";
@@ -223,10 +219,6 @@ export class BreakerFleet {
   get #urgent(): boolean {
     if (this.#batch.bad) return true;
     return this.#batch.endsRow && this.#settings.window.kind === "consecutive" && (this.#view?.failures ?? 0) > 0;
-  }
-
-  #follows(view: FleetView): boolean {
-    return this.#link === "attached" && this.#order === null && this.#followed === view.generation;
   }
 
   async #update<R>(
@@ -346,58 +338,27 @@ export class BreakerFleet {
   }
 }
 
-/** Calls that the record does not know of yet. Those of a window of time are kept by their time, no longer than it. */
-class CallBatch {
-  /** Whether a success came after failures that the record has. */
-  endsRow = false;
-  /** Whether a call failed or was slow. */
-  bad = false;
-  #trailing = 0;
-  readonly #parts: { since: number; calls: number; failures: number; slow: number }[] = [];
-
-  add({ window }: BreakerSettings, failure: boolean, slow: boolean, now: number): void {
-    if (failure || slow) this.bad = true;
-    this.#trailing = failure ? this.#trailing + 1 : 0;
-    let part = this.#parts.at(-1);
-    if (part === undefined || (window.kind === "time" && now - part.since >= window.sizeMs / SLICES)) {
-      part = { since: now, calls: 0, failures: 0, slow: 0 };
-      if (this.#parts.push(part) > SLICES + 1) this.#parts.shift();
-    }
-    // More than a window of calls holds are not needed: what is bad is reported at once, so successes are what is many.
-    if (window.kind !== "count" || part.calls < window.size) part.calls++;
-    if (failure && part.failures < part.calls) part.failures++;
-    if (slow && part.slow < part.calls) part.slow++;
-  }
-
-  report(instance: string, generation: number | null, ageMs: number, now: number): Batch {
-    const parts = this.#parts.map(({ since, calls, failures, slow }): BatchPart => ({
-      ageMs: now - since,
-      calls,
-      failures,
-      slow,
-    }));
-    return { instance, generation, ageMs, endsRow: this.endsRow, trailing: this.#trailing, parts };
-  }
-}
-
 function noAnswer(): StoreUnavailableError {
   return new StoreUnavailableError(`The shared state did not answer within ${ANSWER_MS} ms.`);
 }
 
-/** Waits for an answer, which never rejects, while the call may wait, and no longer than a second: then it is too late. */
-function within(clock: Clock, answer: Promise<void>, call: Call): Promise<"answered" | "too late" | "given up"> {
+/**
+ * Waits for an answer, which never rejects, while the call may wait, and no longer than a second. Only where that has
+ * passed is it too late.
+ */
+function tooLate(clock: Clock, answer: Promise<void>, call: Call): Promise<boolean> {
   const ms = Math.min(ANSWER_MS, call.deadline - clock.now());
   return new Promise((resolve) => {
     const { waitSignal } = call;
-    const end = (how: "answered" | "too late" | "given up"): void => {
+    const end = (late: boolean): void => {
       timer.cancel();
       unfollowAbort(waitSignal, onAbort);
-      resolve(how);
+      resolve(late);
     };
-    const onAbort = (): void => end("given up");
-    const timer = clock.timer(Math.max(0, ms), () => end(ms < ANSWER_MS ? "given up" : "too late"));
+    const onAbort = (): void => end(false);
+    const timer = clock.timer(Math.max(0, ms), () => end(ms >= ANSWER_MS));
     followAbort(waitSignal, onAbort);
     if (call.aborted) onAbort();
-    void answer.then(() => end("answered"));
+    void answer.then(() => end(false));
   });
 }

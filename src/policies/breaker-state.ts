@@ -64,7 +64,8 @@ export function snapshot(
   changedAt: number,
   clock: Clock,
 ): CircuitBreakerState {
-  const wall = (instant: number): number => clock.wallNow() + instant - clock.now();
+  // Whole milliseconds, as the wall clock has them.
+  const wall = (instant: number): number => Math.round(clock.wallNow() + instant - clock.now());
   return {
     name,
     state: state.kind,
@@ -90,10 +91,8 @@ export function shouldOpen(
   risen = false,
 ): boolean {
   if (risen && row.calls >= volumeThreshold) return true;
-  if (totals === null || window.kind === "consecutive") {
-    return row.failures >= failureThreshold && row.calls >= volumeThreshold;
-  }
-  const { calls, failures, slow } = totals;
+  if (window.kind === "consecutive") return row.failures >= failureThreshold && row.calls >= volumeThreshold;
+  const { calls, failures, slow } = totals!;
   if (calls < (window.minimumCalls ?? volumeThreshold)) return false;
   if (slow > 0 && slow / calls >= slowCallRateThreshold) return true;
   if (window.failureRateThreshold === undefined) return failures >= failureThreshold;
@@ -118,16 +117,10 @@ export function retryAfterMs(settings: BreakerSettings, state: BreakerState, clo
 
 /** Whether a breaker that nobody holds has something to tell whoever asks for it next: an order, or a wait. */
 export function worthKeeping(settings: BreakerSettings, state: BreakerState, now: number): boolean {
-  switch (state.kind) {
-    case "closed":
-      return false;
-    case "open":
-      return now < state.until;
-    case "half_open":
-      return now - state.openedAt < 2 * settings.recoveryTimeoutMs + settings.probeTimeoutMs;
-    default:
-      return true;
-  }
+  if (state.kind === "open") return now < state.until;
+  if (state.kind === "half_open")
+    return now - state.openedAt < 2 * settings.recoveryTimeoutMs + settings.probeTimeoutMs;
+  return state.kind !== "closed";
 }
 
 /** How long a breaker stays open that has opened `reopened` times before without closing. */

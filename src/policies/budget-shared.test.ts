@@ -51,9 +51,88 @@ describe("a shared budget", () => {
     const ask = (): Promise<boolean> => fleet.budget.execute(({ degraded }) => degraded);
     expect(await ask()).toBe(false);
     const dear = await fleet.budget.reserveWhenFree(30, now);
-    expect([await ask(), await fleet.budget.executeOutcome(() => 1)]).toMatchObject([true, { ok: false }]);
+    expect(await ask()).toBe(true);
+    expect(fleet.log).toContainEqual(
+      expect.objectContaining({ type: "budget.exceeded", decision: "degraded", amount: 60 }),
+    );
+    const refused = await fleet.budget.executeOutcome(() => expect.unreachable());
+    expect(refused).toMatchObject({ refused: true, error: { requested: 10 } });
     dear.release();
-    expect(types(fleet.log)).toContain("budget.exceeded");
+  });
+
+  test("begins empty, and has books of its own for each name (C3.7)", async () => {
+    const { runtime, place, budget } = fleetOf(1);
+    expect(budget.getState()).toMatchObject({ spent: 0, reserved: 0, unconfirmed: 0, remaining: 100 });
+    const other = new Budget({ name: "questions", limitTokens: 100, sharedState: place }, runtime);
+    const all = [await budget.reserveWhenFree(100, now), await other.reserveWhenFree(100, now)];
+    for (const held of all) held.release();
+  });
+
+  test("what is unconfirmed here and elsewhere is counted together, and held as long as it is (C3.7)", async () => {
+    const { runtime, budgets, log } = fleetOf(2, { reservationLeaseMs: 3_000 });
+    const [one, two] = budgets as [Budget, Budget];
+    for (const budget of budgets) (await budget.reserveWhenFree(20, now)).settle(0, { unconfirmed: true });
+    const held = await one.reserveWhenFree(20, now);
+    expect(await one.refresh()).toMatchObject({ reserved: 20, unconfirmed: 40, remaining: 40 });
+    await runtime.clock.advance(30_000);
+    expect(await two.refresh()).toMatchObject({ reserved: 20, unconfirmed: 40, remaining: 40 });
+    held.release();
+    expect(types(log)).not.toContain("budget.expired");
+  });
+
+  test("refresh sees what has happened before it was called, also while an earlier one is under way (C3.7)", async () => {
+    const { runtime, place, budgets } = fleetOf(2);
+    const [one, two] = budgets as [Budget, Budget];
+    const held = await two.reserveWhenFree(50, now);
+    place.answerMs = 100;
+    const first = one.refresh();
+    await runtime.clock.advance(50);
+    held.settle(30);
+    await runtime.clock.advance(1);
+    const second = one.refresh();
+    await runtime.clock.advance(1_000);
+    expect(await first).toMatchObject({ spent: 30 });
+    expect(await second).toMatchObject({ spent: 30, reserved: 0 });
+  });
+
+  test("who waits to hear how it stands keeps the process alive, and what is written by the way does not (C0.4, C3.7)", async () => {
+    const { runtime, place, budget } = fleetOf(1);
+    const held = await budget.reserveWhenFree(50, now);
+    place.answerMs = 100;
+    held.release();
+    await runtime.clock.advance(10);
+    const byTheWay = runtime.clock.pendingTimers;
+    await runtime.clock.advance(1_000);
+    const refreshed = budget.refresh();
+    await runtime.clock.advance(10);
+    expect(runtime.clock.pendingTimers).toBe(byTheWay + 1);
+    await runtime.clock.advance(1_000);
+    expect(await refreshed).toMatchObject({ spent: 0, reserved: 0 });
+  });
+
+  test("behind one who waits nobody is served, and one who does not wait keeps nobody back (C3.7)", async () => {
+    const { runtime, place, budget } = fleetOf(1);
+    place.answerMs = 10;
+    const ask = (amount: number, wait: boolean): Promise<number> =>
+      budget.reserveWhenFree(amount, { wait }).then(
+        (held) => (held.release(), amount),
+        () => -amount,
+      );
+    const half = budget.reserveWhenFree(50, now);
+    await runtime.clock.advance(10);
+    const held = await half;
+    // The first one is asked for alone, and those behind it together.
+    const impatient = [ask(1, false), ask(60, false), ask(40, false)];
+    await runtime.clock.advance(100);
+    expect(await Promise.all(impatient)).toEqual([1, -60, 40]);
+    const order: number[] = [];
+    for (const amount of [1, 60, 40]) void ask(amount, true).then((got) => order.push(got));
+    await runtime.clock.advance(100);
+    expect(order).toEqual([1]);
+    expect(budget.getState()).toMatchObject({ reserved: 50, waiting: 2 });
+    held.release();
+    await runtime.clock.advance(100);
+    expect(order).toEqual([1, 60, 40]);
   });
 
   test("who waits is served in turn when something is given back, here or elsewhere (C3.7)", async () => {
@@ -129,10 +208,41 @@ describe("a shared budget", () => {
     expect(place.updates).toBeLessThan(8);
   });
 
+  test("no more than a hundred are asked for at once, so that no question is too long (C3.7)", async () => {
+    const { runtime, place } = fleetOf(1);
+    const asked: number[] = [];
+    const update: SharedState["update"] = async (key, change) => {
+      const result = await place.update(key, change);
+      asked.push((result as { fates: unknown[] }).fates.length);
+      return result;
+    };
+    const sharedState = { update, close: () => place.close() };
+    const budget = new Budget({ limitTokens: 250, estimate: 1, sharedState }, runtime);
+    await Promise.all(Array.from({ length: 250 }, () => budget.execute(() => 1)));
+    expect(Math.max(...asked)).toBe(100);
+  });
+
+  test("keeps the process alive while somebody waits for its answer, and not to write down what is known (C0.4)", async () => {
+    const { runtime, place, budget } = fleetOf(1);
+    place.answerMs = 100;
+    const asked = budget.reserveWhenFree(50, now);
+    await runtime.clock.advance(50);
+    const waiting = runtime.clock.pendingTimers;
+    await runtime.clock.advance(50);
+    (await asked).settle(50);
+    await runtime.clock.advance(50);
+    // One timer is that of the place, whose answer is on its way.
+    expect([waiting, runtime.clock.pendingTimers]).toEqual([2, 1]);
+    await runtime.clock.advance(50);
+  });
+
   test("what cannot ask says so (C3.10)", () => {
     const { budget, place } = fleetOf(1, { estimate: 1 });
     expect(() => budget.reserve(1)).toThrow("Use await reserveWhenFree(amount, { wait: false })");
     expect(() => budget.executeSync(() => 1)).toThrow(ConfigError);
+    expect(() => budget.executeSync(() => 1)).toThrow(
+      /"answers" cannot executeSync: with a sharedState .* Use execute/,
+    );
     expect(place.updates).toBe(0);
     expect(budget.describe().options).toMatchObject({ hasSharedState: true, reservationLeaseMs: 60_000 });
     expect(() => new Budget({ limitTokens: 1, reservationLeaseMs: 5 })).toThrow("reservationLeaseMs needs sharedState");
@@ -155,6 +265,16 @@ describe("a shared budget", () => {
       ...[1, 2].map(() => ({ decision: "queued", dryRun: true })),
       ...[1, 2].map(() => ({ decision: "overspent" })),
     ]);
+  });
+
+  test("what a dry run holds beyond the limit is seen by all (C2.10, C3.7)", async () => {
+    const { runtime, budgets } = fleetOf(2, { dryRun: true });
+    const [one, two] = budgets as [Budget, Budget];
+    const held = await one.reserveWhenFree(150, now);
+    expect(await two.refresh()).toMatchObject({ reserved: 150, remaining: 0 });
+    held.release();
+    await runtime.clock.advance(0);
+    expect(await two.refresh()).toMatchObject({ reserved: 0, remaining: 100 });
   });
 });
 
@@ -198,6 +318,32 @@ describe("the lease of a shared budget", () => {
   });
 });
 
+test("with a lease that has run out only what was held is reported, whether or not somebody listens (C3.7)", async () => {
+  for (const listens of [true, false]) {
+    const runtime = fakeRuntime();
+    const place = new UnsteadyState(runtime);
+    const options = { limitTokens: 100, sharedState: place, reservationLeaseMs: 3_000 };
+    const budget = new Budget(options, runtime);
+    const log = listens ? record(runtime.events) : [];
+    // Granted there, and not heard of here.
+    place.losesAnswers = true;
+    await expect(budget.reserveWhenFree(30, now)).rejects.toThrow(StoreUnavailableError);
+    place.losesAnswers = false;
+    await runtime.clock.advance(4_000);
+    expect(await budget.refresh()).toMatchObject({ reserved: 0, remaining: 100 });
+    expect(types(log)).not.toContain("budget.expired");
+    const held = await budget.reserveWhenFree(30, now);
+    (await budget.reserveWhenFree(10, now)).settle(0, { unconfirmed: true });
+    await runtime.clock.advance(0);
+    place.away = true;
+    await runtime.clock.advance(4_000);
+    place.away = false;
+    expect(await budget.refresh()).toMatchObject({ reserved: 0, unconfirmed: 0, remaining: 100 });
+    if (listens) expect(log.at(-1)).toMatchObject({ type: "budget.expired", amount: 40 });
+    held.release();
+  }
+});
+
 describe("a shared budget whose place is away", () => {
   test("refuses with what the place says, or after a second, who asks and who waits (C3.7)", async () => {
     const { runtime, place, budget } = fleetOf(1, { onExhausted: "queue", estimate: 60 });
@@ -226,6 +372,11 @@ describe("a shared budget whose place is away", () => {
     const held = await one.reserveWhenFree(80, now);
     place.away = true;
     held.settle(70);
+    await runtime.clock.advance(0);
+    const { updates } = place;
+    await runtime.clock.advance(250);
+    // Tried again soon at first, and then ever later.
+    expect(place.updates).toBe(updates + 1);
     await runtime.clock.advance(50_000);
     expect(place.updates).toBeLessThan(15);
     expect(runtime.clock.pendingTimers).toBe(0);

@@ -5,6 +5,7 @@ import { type Call, callFrom } from "../core/call.ts";
 import { CircuitBreakerOpenError, ConfigError, isFinal, isRefusal } from "../core/errors.ts";
 import { pipeline } from "../core/pipeline.ts";
 import { BudgetExceededError } from "../core/policy-errors.ts";
+import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { fakeRuntime, record } from "../testing/fake-clock.ts";
 import type { BudgetOptions } from "./budget-options.ts";
 import { Budget } from "./budget.ts";
@@ -54,6 +55,7 @@ describe("amounts", () => {
     expect(() => budget.reserve(1)).toThrow(BudgetExceededError);
     const nothing = new Budget({ limitUsd: 0 });
     nothing.reserve(0).settle(0);
+    expect(nothing.getState()).toMatchObject({ limit: 0, spent: 0, remaining: 0 });
     // Not even what is less than a nano-dollar is free.
     expect(() => nothing.reserve(1e-12)).toThrow(BudgetExceededError);
   });
@@ -65,9 +67,14 @@ describe("amounts", () => {
     [{ limitUsd: 1 }, 1_000_001],
     [{ limitTokens: 9 }, 0.5],
     [{ limitCalls: 9 }, 1.5],
+    [{ limitTokens: 9 }, 2 ** 53],
+    [{ limitUsd: 9 }, "5" as never],
   ])("%o takes no amount of %s (C0.3)", (options, amount) => {
     const budget = new Budget(options);
     expect(() => budget.reserve(amount)).toThrow(ConfigError);
+    expect(() => budget.reserve(amount)).toThrow(
+      /An amount of budget "budget" must be (a number, 0 or more|at most 1000000 USD|a whole number of (tokens|calls)), got "?[-\w.]+"?\./,
+    );
     const reservation = budget.reserve(1);
     expect(() => reservation.settle(amount)).toThrow(ConfigError);
     expect(budget.getState()).toMatchObject({ spent: 0, reserved: 1 });
@@ -76,7 +83,7 @@ describe("amounts", () => {
   test.each<[BudgetOptions, string]>([
     [{}, "one of limitUsd, limitTokens and limitCalls"],
     [{ limitUsd: 1, limitCalls: 1 }, "one of limitUsd, limitTokens and limitCalls"],
-    [{ limitUsd: -1 }, "limitUsd must be a number from 0"],
+    [{ limitUsd: -1 }, "budget.limitUsd must be a number from 0"],
     [{ limitTokens: 1.5 }, "limitTokens must be a whole number"],
     [{ limitUsd: 1, onExhausted: "degrade", estimate: 1 }, "needs an estimate that is a function"],
     [{ limitUsd: 1, maxQueue: 5 }, 'needs onExhausted "queue"'],
@@ -85,6 +92,15 @@ describe("amounts", () => {
     expect(() => new Budget(options)).toThrow(says);
     expect(thrownBy(() => new Budget(options))).toBeInstanceOf(ConfigError);
   });
+});
+
+test("the largest amounts are as exact as the smallest (C3.7)", () => {
+  const tokens = new Budget({ limitTokens: Number.MAX_SAFE_INTEGER });
+  tokens.reserve(Number.MAX_SAFE_INTEGER).settle(Number.MAX_SAFE_INTEGER - 1);
+  expect(tokens.getState()).toMatchObject({ spent: Number.MAX_SAFE_INTEGER - 1, remaining: 1 });
+  const money = new Budget({ limitUsd: 1_000_000 });
+  money.reserve(1_000_000).settle(999_999.999_999_999);
+  expect(money.getState()).toMatchObject({ spent: 999_999.999_999_999, remaining: 1e-9 });
 });
 
 describe("a reservation", () => {
@@ -131,12 +147,17 @@ describe("a reservation", () => {
   });
 
   test("released after a cut stream gives back what nobody confirmed and keeps what was seen (C3.7)", () => {
-    const budget = new Budget({ limitTokens: 100 });
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const budget = new Budget({ limitTokens: 100 }, runtime);
     const stream = budget.reserve(50);
     stream.settle(10, { unconfirmed: true });
+    // What is unconfirmed is reserved in the words of a refusal.
+    expect(thrownBy(() => budget.reserve(51))).toMatchObject({ requested: 51, spent: 10, reserved: 40, limit: 100 });
     stream.release();
     stream.release();
     expect(budget.getState()).toMatchObject({ spent: 10, unconfirmed: 0, remaining: 90 });
+    expect(log.filter(({ type }) => type === "budget.released")).toMatchObject([{ amount: 40, remaining: 90 }]);
   });
 
   test("cannot be charged twice, and releasing it twice gives back nothing more", () => {
@@ -145,6 +166,9 @@ describe("a reservation", () => {
     reservation.settle(20);
     reservation.release();
     expect(thrownBy(() => reservation.settle(20))).toMatchObject({ code: "RESERVATION_CLOSED" });
+    expect(() => reservation.settle(7)).toThrow(
+      /reservation of 50 in budget "mail" was settled .* so 7 cannot be charged/,
+    );
     expect(budget.getState()).toMatchObject({ spent: 20, reserved: 0 });
   });
 
@@ -152,13 +176,18 @@ describe("a reservation", () => {
     const runtime = fakeRuntime();
     const log = record(runtime.events);
     const budget = new Budget({ limitTokens: 100 }, runtime);
-    budget.reserve(50).settle(120);
+    const [dear, free] = [budget.reserve(50), budget.reserve(50)];
+    dear.settle(120);
+    // One that costs nothing does not overspend.
+    free.settle(0);
     expect(budget.getState()).toMatchObject({ spent: 120, remaining: 0 });
     expect(() => budget.reserve(0)).toThrow(BudgetExceededError);
     expect(log).toMatchObject([
       { type: "budget.reserved" },
+      { type: "budget.reserved" },
       { type: "budget.settled", amount: 120 },
       { type: "budget.exceeded", decision: "overspent", amount: 120, dryRun: false },
+      { type: "budget.settled", amount: 0 },
       { type: "budget.exceeded", decision: "denied" },
     ]);
   });
@@ -246,9 +275,12 @@ describe("around a call", () => {
 
   test("a failure that cost nothing gives the reservation back; a call that was made is a call (C3.7)", async () => {
     const error = new Error("down");
-    const money = new Budget({ limitUsd: 1, estimate: 0.5 });
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const money = new Budget({ limitUsd: 1, estimate: 0.5 }, runtime);
     expect(await money.execute(() => Promise.reject(error)).catch((thrown: unknown) => thrown)).toBe(error);
     expect(money.getState()).toMatchObject({ spent: 0, reserved: 0, unconfirmed: 0 });
+    expect(log).toMatchObject([{ type: "budget.reserved" }, { type: "budget.released", amount: 0.5 }]);
     const calls = new Budget({ limitCalls: 2 });
     await calls.execute(fail).catch(() => {});
     expect(calls.getState()).toMatchObject({ spent: 1, reserved: 0 });
@@ -264,6 +296,15 @@ describe("around a call", () => {
     const budget = new Budget({ limitTokens: 100, estimate: 50, costOfFailure });
     await budget.execute(() => Promise.reject(Object.assign(new Error("filtered"), { tokens: 12 }))).catch(() => {});
     expect(budget.getState()).toMatchObject({ spent: 12, reserved: 0, unconfirmed: 0 });
+  });
+
+  test("a costOfFailure that throws is reported by its name, and the failure then costs nothing (C0.6)", async () => {
+    const runtime = fakeRuntime();
+    const log = record(runtime.events);
+    const budget = new Budget({ limitTokens: 100, estimate: 50, costOfFailure: fail }, runtime);
+    await budget.execute(() => Promise.reject(new Error("filtered"))).catch(() => {});
+    expect(budget.getState()).toMatchObject({ spent: 0, reserved: 0, unconfirmed: 0 });
+    expect(log).toContainEqual(expect.objectContaining({ type: "listener.failed", listening: "costOfFailure" }));
   });
 
   test("after a timeout the usage seen is charged and the rest stays held, unconfirmed (C3.7)", async () => {
@@ -285,6 +326,10 @@ describe("around a call", () => {
     const operation = (): Promise<never> => (caller.abort(), Promise.reject(new Error("stopped")));
     await aborted.execute(operation, { signal: caller.signal }).catch(() => {});
     expect(aborted.getState()).toMatchObject({ spent: 0, unconfirmed: 50 });
+    const timedOut = new Budget({ limitTokens: 100, estimate: 50 });
+    const late = new Error("no answer", { cause: Object.assign(new Error("late"), { code: "TIMEOUT" }) });
+    await timedOut.execute(() => Promise.reject(late)).catch(() => {});
+    expect(timedOut.getState()).toMatchObject({ spent: 0, unconfirmed: 50 });
     const cut = new Budget({ limitTokens: 100, estimate: 50, unconfirmedErrors: "ECONNRESET" });
     await cut.execute(() => Promise.reject(Object.assign(new Error(), { code: "ECONNRESET" }))).catch(() => {});
     await cut.execute(fail).catch(() => {});
@@ -299,6 +344,7 @@ describe("around a call", () => {
     await expect(budget.execute(() => expect.unreachable(), { signal })).rejects.toBe("no");
     expect(await budget.executeOutcome(() => expect.unreachable(), { signal })).toMatchObject({ refused: false });
     expect(() => budget.executeSync(() => expect.unreachable(), { signal })).toThrow("no");
+    await expect(budget.reserveWhenFree(1, { signal })).rejects.toBe("no");
     expect(log).toEqual([]);
   });
 
@@ -343,6 +389,9 @@ describe("around a call", () => {
     expect(() => budget.executeSync(() => expect.unreachable())).toThrow(BudgetExceededError);
     const queueing = new Budget({ limitCalls: 1, onExhausted: "queue" });
     expect(() => queueing.executeSync(() => expect.unreachable())).toThrow("executeSync cannot wait");
+    const tokens = new Budget({ name: "mail", limitTokens: 10, estimate: 6 });
+    expect(() => tokens.executeSync(() => Promise.resolve(1))).toThrow('The function of budget "mail"');
+    expect(tokens.getState()).toMatchObject({ spent: 0, reserved: 0 });
   });
 
   test("describe shows the limit and what happens when it is reached (C3.12)", () => {
@@ -376,6 +425,27 @@ describe("degrade", () => {
       { decision: "degraded", amount: 60, dryRun: false },
       { decision: "denied", amount: 10 },
     ]);
+  });
+
+  test("and no call is, under a budget that denies (C3.7)", async () => {
+    const estimate = ({ degraded }: Call): number => (degraded ? 1 : 60);
+    for (const sharedState of [undefined, new MemorySharedState({ clock: fakeRuntime().clock })]) {
+      const budget = new Budget({ limitTokens: 50, estimate, sharedState }, fakeRuntime());
+      expect(await budget.executeOutcome(() => expect.unreachable())).toMatchObject({
+        refused: true,
+        error: { requested: 60 },
+      });
+    }
+  });
+
+  test("a degraded call has the signal of its caller, and leaves nobody listening there (C1.6)", async () => {
+    const caller = new AbortController();
+    const estimate = ({ degraded }: Call): number => (degraded ? 1 : 60);
+    const budget = new Budget({ limitTokens: 50, onExhausted: "degrade", estimate });
+    const signal = await budget.execute((call) => call.signal, { signal: caller.signal });
+    expect(getEventListeners(caller.signal, "abort")).toHaveLength(0);
+    caller.abort();
+    expect(signal.aborted).toBe(true);
   });
 
   test("what stands inside the budget passes it on to the operation (C3.7)", async () => {
@@ -467,17 +537,42 @@ describe("queue", () => {
     expect(budget.getState()).toMatchObject({ reserved: 0, waiting: 0 });
   });
 
+  test("an abort in any microtask after the hand-off gives the amount back or reaches the operation (C1.6)", async () => {
+    for (let ticks = 0; ticks < 10; ticks++)
+      for (const way of ["execute", "executeOutcome"] as const) {
+        const budget = new Budget({ limitTokens: 100, onExhausted: "queue", estimate: 80, cost: () => 0 });
+        const held = budget.reserve(50);
+        const caller = new AbortController();
+        let abortedAtStart: boolean | undefined;
+        const operation = ({ aborted }: Call): boolean => (abortedAtStart = aborted);
+        const settled = budget[way](operation, { signal: caller.signal }).catch(() => {});
+        held.release();
+        for (let i = 0; i < ticks; i++) await Promise.resolve();
+        caller.abort("gone");
+        await settled;
+        expect(abortedAtStart).not.toBe(true);
+        expect(budget.getState()).toMatchObject({ spent: 0, reserved: 0, unconfirmed: 0, waiting: 0 });
+      }
+  });
+
   test("the deadline ends the wait with a refusal, and no timer is left (C3.1, C0.4)", async () => {
     const runtime = fakeRuntime();
     const budget = new Budget({ limitCalls: 1, onExhausted: "queue" }, runtime);
     const held = budget.reserve(1);
+    await runtime.clock.advance(1_000);
+    const unbounded = budget.reserveWhenFree(1);
+    await runtime.clock.advance(0);
+    // A wait that has no end needs no timer.
+    expect(runtime.clock.pendingTimers).toBe(0);
+    held.release();
+    const again = await unbounded;
     const late = budget.executeOutcome(() => expect.unreachable(), { deadlineMs: 100 });
     const intime = budget.executeOutcome(() => "served", { deadlineMs: 500 });
     await runtime.clock.advance(99);
     expect(budget.getState().waiting).toBe(2);
     await runtime.clock.advance(1);
     expect(await late).toMatchObject({ ok: false, refused: true });
-    held.release();
+    again.release();
     expect(await intime).toEqual({ ok: true, value: "served" });
     expect(runtime.clock.pendingTimers).toBe(0);
   });

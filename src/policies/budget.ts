@@ -1,3 +1,4 @@
+import { promiseMistake } from "../core/at-once.ts";
 import { Call, type CallOptions, callFrom } from "../core/call.ts";
 import { causesOf, codeOf, ConfigError, isRefusal } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
@@ -138,6 +139,8 @@ export class Budget extends PolicyBase {
     let value: T;
     try {
       value = operation(admission.call);
+      const mistake = promiseMistake(value, `The function of budget "${this.name}"`);
+      if (mistake !== null) throw mistake;
     } catch (error) {
       this.#settleFailure(error, admission.reservation, admission.call);
       throw error;
@@ -150,12 +153,12 @@ export class Budget extends PolicyBase {
     return (operation, call) => this.#run(next, operation, call);
   }
 
-  /** Where the budget stands: of a shared one, with what was last heard of the other processes. */
   /** @internal */
   outcomeAround(next: Invoke): InvokeOutcome {
     return (operation, call) => this.#outcome(next, operation, call);
   }
 
+  /** Where the budget stands: of a shared one, with what was last heard of the other processes. */
   getState(): BudgetState {
     return this.#ledger.state;
   }
@@ -262,10 +265,11 @@ export class Budget extends PolicyBase {
 
   async #wait(whole: number, call: Call): Promise<Reservation | BudgetShortfall> {
     const ledger = this.#ledger;
+    const request = this.#request(true);
     // What would not fit beside all that is spent already is not worth a wait.
-    if (!ledger.couldCover(whole) || ledger.waiting >= this.#settings.maxQueue) return this.#refusal(whole);
+    if (!ledger.couldCover(whole) || ledger.waiting >= request.maxQueue) return this.#refusal(whole);
     ledger.exceeded(whole, "queued");
-    return (await ledger.wait(whole, call, this.#request(true))) ?? this.#refusal(whole);
+    return (await ledger.wait(whole, call, request)) ?? this.#refusal(whole);
   }
 
   #refusal(whole: number): BudgetShortfall {

@@ -204,6 +204,12 @@ describe("leaving the queue", () => {
     });
     expect(calls).toEqual([]);
     expect(policy.getStats()).toMatchObject({ active: 0, queued: 0, rejected: 0 });
+    // Nor is it one of those that a full bulkhead refuses.
+    const full = world({ maxConcurrent: 1 });
+    void full.start("a");
+    await expect(full.start("b", { signal })).rejects.toBe("before");
+    expect(await full.policy.executeOutcome(() => 1, { signal })).toMatchObject({ refused: false, error: "before" });
+    expect(full.policy.getStats()).toMatchObject({ active: 1, rejected: 0 });
   });
 
   test("an abort in any microtask after the hand-off passes the slot on or reaches the operation (C3.2)", async () => {
@@ -261,6 +267,33 @@ describe("leaving the queue", () => {
     expect(log[2]).toMatchObject({ policy: "ocr", waitMs: 40, dryRun: false });
   });
 
+  test("a wait is told from its beginning, however short it is (C3.2)", async () => {
+    const { runtime, policy, start, calls } = world({ maxConcurrent: 1, maxQueue: 5, queueTimeoutMs: 1 });
+    await runtime.clock.advance(70);
+    void start("a");
+    const [b, c] = [start("b"), policy.executeOutcome(() => calls.push("c"))];
+    await runtime.clock.advance(1);
+    await expect(b).rejects.toMatchObject({ waitMs: 1 });
+    expect(await c).toMatchObject({ ok: false, refused: true, error: { waitMs: 1 } });
+    expect(calls).toEqual(["a"]);
+  });
+
+  test("what stands inside is there for a call that has waited, too (C3.2)", async () => {
+    const { runtime, policy, start, settle } = world({ maxConcurrent: 1, maxQueue: 5 });
+    const guarded = new Pipeline([policy, new Timeout({ attemptTimeoutMs: 100 }, runtime)], runtime);
+    for (const way of ["execute", "executeOutcome"] as const) {
+      void start("a");
+      const waited = guarded[way](() => runtime.clock.sleep(1_000)).catch((error: unknown) => ({ error }));
+      await settle("a");
+      await runtime.clock.advance(100);
+      expect(await waited).toMatchObject({ error: { code: "TIMEOUT" } });
+      // The operation itself goes on, and holds the slot.
+      expect(policy.getStats()).toMatchObject({ active: 1 });
+      await runtime.clock.advance(1_000);
+    }
+    expect(policy.getStats()).toMatchObject({ active: 0 });
+  });
+
   test("no wait goes past the deadline of its call, and nothing starts at it (C3.1)", async () => {
     const { runtime, start, settle, calls } = world({ maxConcurrent: 1, maxQueue: 5, queueTimeoutMs: 1000 });
     void start("a");
@@ -294,6 +327,7 @@ describe("a refusal", () => {
 
   test("is a value of executeOutcome, whose error is built when it is read (C3.10)", async () => {
     const { policy, start } = world({ maxConcurrent: 1 });
+    expect(await policy.executeOutcome(() => "a value")).toEqual({ ok: true, value: "a value" });
     void start("a");
     const [one, two] = await Promise.all([policy.executeOutcome(() => 1), policy.executeOutcome(() => 2)]);
     expect(one).toBe(two);
@@ -322,6 +356,7 @@ describe("executeSync", () => {
   test("is not for a bulkhead with a queue (C3.10)", () => {
     const policy = new Bulkhead({ maxConcurrent: 1, maxQueue: 1 });
     expect(() => policy.executeSync(() => 1)).toThrow(ConfigError);
+    expect(() => policy.executeSync(() => 1)).toThrow(/"bulkhead" cannot executeSync.* Use execute/);
   });
 });
 
@@ -337,6 +372,9 @@ test("a dry run lets everything through at once, and reports what would wait or 
   expect(policy.getStats()).toMatchObject({ active: 3, queued: 0, rejected: 1 });
   for (const name of calls) await settle(name);
   expect(policy.getStats().active).toBe(0);
+  // Also where nobody listens.
+  const { policy: unheard } = world({ maxConcurrent: 1, maxQueue: 9, dryRun: true });
+  expect(await Promise.all([1, 2].map((n) => unheard.execute(() => n)))).toEqual([1, 2]);
   const sync = new Bulkhead({ maxConcurrent: 1, dryRun: true }, runtime);
   expect(sync.executeSync(() => sync.executeSync(() => "inner"))).toBe("inner");
   expect(sync.getStats()).toMatchObject({ active: 0, rejected: 1 });

@@ -1,3 +1,4 @@
+import { promiseMistake } from "../core/at-once.ts";
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
 import { ConfigError } from "../core/errors.ts";
 import { aBoolean, anId, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
@@ -104,11 +105,8 @@ export class Bulkhead extends PolicyBase {
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T> {
     const call = callFrom(this.#runtime.clock, options);
-    // Nobody can have aborted a call without options: with a slot free, this is the case that must be fast.
-    const settled =
-      options === undefined && this.#slots.tryTake()
-        ? this.#hold(operation, call)
-        : this.#admit(callOperation, operation, call);
+    // With a slot free, this is the case that must be fast.
+    const settled = this.#slots.tryTake() ? this.#hold(operation, call) : this.#admit(callOperation, operation, call);
     return settled as Promise<T>;
   }
 
@@ -124,11 +122,15 @@ export class Bulkhead extends PolicyBase {
         `bulkhead "${this.name}" cannot executeSync: a call may have to wait in its queue. Use execute, or a bulkhead with maxQueue: 0.`,
       );
     if (!this.#slots.tryTake() && this.#withoutSlot() !== ADMITTED) throw this.#error(0);
+    let value: T;
     try {
-      return fn();
+      value = fn();
     } finally {
       this.#slots.give();
     }
+    const mistake = promiseMistake(value, `The function of bulkhead "${this.name}"`);
+    if (mistake !== null) throw mistake;
+    return value;
   }
 
   around(next: Invoke): Invoke {

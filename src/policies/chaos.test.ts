@@ -154,6 +154,22 @@ describe("which calls it befalls", () => {
     for (const rate of [0.05, 0.3, 0.9]) expect(Math.abs((await share(rate)) - rate)).toBeLessThan(0.04);
   });
 
+  test("none, where it is enabled and told of nothing to inject (C3.9)", async () => {
+    expect(await setUp({}).results(2)).toEqual([0, 1]);
+  });
+
+  test("by rate: where the draw is below it, and a call that nothing befalls is no event (C3.9, C3.11)", async () => {
+    const rate = seededRandom(7)();
+    for (const [share, befallen] of [
+      [rate, 0],
+      [rate + 1e-9, 1],
+    ] as const) {
+      const { log, results } = setUp({ seed: 7, inject: [{ rate: share, result: wrong }] });
+      await results(1);
+      expect(log).toHaveLength(befallen);
+    }
+  });
+
   test("by rate and count: that share, until so many were befallen (C3.9)", async () => {
     const { results } = setUp({ inject: [{ rate: 0.5, count: 3, result: wrong }] });
     const values = await results(100);

@@ -58,6 +58,7 @@ describe("probes", () => {
     await breaker.execute(() => 1);
     await breaker.execute(() => 1);
     await breaker.executeOutcome(fail);
+    expect(breaker.getState()).toMatchObject({ state: "open", failureCount: 2 });
     expect(breaker.state).toBe("OPEN");
     await runtime.clock.advance(99);
     expect((await breaker.executeOutcome(() => 1)).ok).toBe(false);

@@ -4,6 +4,7 @@ import { pipeline } from "../core/pipeline.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
 import type { CircuitBreakerOptions } from "./breaker-options.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
+import { Timeout } from "./timeout.ts";
 
 const down = new Error("down");
 
@@ -95,6 +96,17 @@ describe("what can be seen from outside", () => {
     expect(breaker.getState()).toEqual({ ...closed, state: "isolated", lastStateChange: 1_005_100 });
   });
 
+  test("getState() has whole milliseconds, whatever fraction the monotonic clock has (C2.6)", async () => {
+    const { breaker, runtime } = make({ failureThreshold: 1, recoveryTimeoutMs: 100 });
+    const instant = runtime.clock.now();
+    runtime.clock.now = () => instant + 0.3;
+    await fail(breaker);
+    runtime.clock.now = () => instant + 0.7;
+    const { openedAt, nextAttemptAt } = breaker.getState();
+    expect([openedAt, nextAttemptAt].map(Number.isInteger)).toEqual([true, true]);
+    expect(nextAttemptAt! - openedAt!).toBe(100);
+  });
+
   test("getStats() adds the totals, and the rates of all calls where there is no window (C2.6)", async () => {
     const { breaker } = make({ failureThreshold: 3 });
     expect(breaker.getStats()).toMatchObject({ totalCalls: 0, failureRate: 0, slowRate: 0 });
@@ -113,7 +125,45 @@ describe("what can be seen from outside", () => {
   });
 });
 
+test("describe() says what it is, and whether it has a fallback and shares its state (C3.12)", () => {
+  const { breaker } = make({ failureThreshold: 3 });
+  expect(breaker.describe()).toMatchObject({
+    kind: "circuitBreaker",
+    name: "circuitBreaker",
+    options: { failureThreshold: 3, state: "closed", hasFallback: false, hasSharedState: false },
+  });
+  const served = new CircuitBreaker({ name: "crm", fallback: () => 1 }, fakeRuntime());
+  expect(served.describe()).toMatchObject({ name: "crm", options: { hasFallback: true } });
+});
+
+test("a caller who has gone before gets the reason; nothing is called, and nothing counted (C0.8)", async () => {
+  const { breaker } = make();
+  const signal = AbortSignal.abort(down);
+  let calls = 0;
+  const operation = (): number => ++calls;
+  await expect(breaker.execute(operation, { signal })).rejects.toBe(down);
+  expect(await breaker.executeOutcome(operation, { signal })).toEqual({ ok: false, error: down, refused: false });
+  breaker.isolate();
+  expect(await breaker.executeOutcome(operation, { signal })).toEqual({ ok: false, error: down, refused: false });
+  expect([calls, breaker.getStats().totalCalls, breaker.getStats().rejected]).toEqual([0, 0, 0]);
+});
+
+test("it stands alone under its name, unless it says that it is shared (C2.7)", () => {
+  const { breaker, runtime } = make({ name: "crm", shared: true });
+  expect(new CircuitBreaker({ name: "crm", shared: true }, runtime)).toBe(breaker);
+  expect(new CircuitBreaker({ name: "crm" }, runtime)).not.toBe(breaker);
+});
+
 describe("a fallback of its own", () => {
+  test("serves also right outside a timeout, which takes no such breaker into its frame (C3.5, C3.12)", async () => {
+    const runtime = fakeRuntime();
+    const breaker = new CircuitBreaker({ failureThreshold: 1, fallback: "stale" }, runtime);
+    const guarded = pipeline(breaker, new Timeout({ attemptTimeoutMs: 50 }, runtime));
+    await expect(guarded.execute(() => Promise.reject(down))).rejects.toBe(down);
+    expect(await guarded.execute(() => "fresh")).toBe("stale");
+    expect(await guarded.executeOutcome(() => "fresh")).toMatchObject({ ok: true, value: "stale", fallbackUsed: true });
+  });
+
   test("serves while the circuit is open, and not after a failure (C3.5)", async () => {
     const breaker = new CircuitBreaker(
       { name: "crm", failureThreshold: 1, fallback: ({ name, error, attempts }) => [name, error, attempts] },

@@ -1,95 +1,15 @@
 import { describe, expect, test } from "vitest";
+import { down, fail, Fleet, held, open, permitted, type Process, two, types } from "../../test/breaker-processes.ts";
 import { CircuitBreakerOpenError, ConfigError } from "../core/errors.ts";
-import { Events, type HoldfastEvent } from "../core/events.ts";
+import { Events } from "../core/events.ts";
 import { pipeline } from "../core/pipeline.ts";
 import { seededRandom } from "../core/random.ts";
-import type { Runtime } from "../core/runtime.ts";
 import type { SharedState } from "../core/shared-state.ts";
 import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { FakeClock, record } from "../testing/fake-clock.ts";
-import { FaultySharedState } from "../testing/faulty-shared-state.ts";
 import type { CircuitBreakerOptions } from "./breaker-options.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import { Timeout } from "./timeout.ts";
-
-const down = new Error("down");
-const fail = (): Promise<never> => Promise.reject(down);
-
-/** A process: a breaker with a clock, a connection to the shared state and events of its own. */
-interface Process {
-  breaker: CircuitBreaker;
-  clock: FakeClock;
-  state: FaultySharedState;
-  events: HoldfastEvent[];
-  runtime: Runtime;
-}
-
-/** Processes whose clocks have nothing in common but that they go equally fast. */
-class Fleet {
-  readonly processes: Process[] = [];
-  readonly #clock = new FakeClock();
-  readonly #place = new MemorySharedState({ clock: this.#clock });
-  readonly #options: CircuitBreakerOptions<never>;
-
-  constructor(options: CircuitBreakerOptions<never> = {}) {
-    this.#options = { failureThreshold: 3, recoveryTimeoutMs: 1_000, successThreshold: 1, ...options };
-  }
-
-  async join(options: CircuitBreakerOptions<never> = {}): Promise<Process> {
-    const clock = new FakeClock();
-    await clock.advance(this.processes.length * 12_345);
-    const runtime = { clock, random: seededRandom(this.processes.length + 1), events: new Events(clock) };
-    const state = new FaultySharedState(this.#place);
-    const breaker = new CircuitBreaker<never>({ ...this.#options, sharedState: state, ...options }, runtime);
-    const process = { breaker, clock, state, events: record(runtime.events), runtime };
-    this.processes.push(process);
-    return process;
-  }
-
-  async pass(ms: number): Promise<void> {
-    await this.#clock.advance(ms);
-    for (const { clock } of this.processes) await clock.advance(ms);
-  }
-
-  /** Time for a look at the record, and the call that makes it. */
-  async look(...those: Process[]): Promise<void> {
-    await this.pass(250);
-    for (const { breaker } of those) await breaker.executeOutcome(() => 1);
-    await this.pass(0);
-  }
-}
-
-async function two(options: CircuitBreakerOptions<never> = {}): Promise<[Process, Process, Fleet]> {
-  const fleet = new Fleet(options);
-  const [a, b] = [await fleet.join(), await fleet.join()];
-  await fleet.look(a, b);
-  return [a, b, fleet];
-}
-
-/** Two processes whose breaker has just opened, and both know. */
-async function open(options: CircuitBreakerOptions<never> = {}): Promise<[Process, Process, Fleet]> {
-  const [a, b, fleet] = await two(options);
-  for (let n = 0; n < 3; n++) await a.breaker.executeOutcome(fail);
-  await fleet.look(b);
-  expect([a.breaker.state, b.breaker.state]).toEqual(["OPEN", "OPEN"]);
-  return [a, b, fleet];
-}
-
-/** A call that settles when it is told to. */
-function held({ breaker }: Process): { calls: number; end(error?: Error): void; settled: Promise<{ ok: boolean }> } {
-  let end = (_error?: Error): void => {};
-  const call = { calls: 0, end: (error?: Error) => end(error), settled: Promise.resolve({ ok: false }) };
-  call.settled = breaker.executeOutcome(() => {
-    call.calls++;
-    return new Promise<void>((resolve, reject) => {
-      end = (error) => (error === undefined ? resolve() : reject(error));
-    });
-  });
-  return call;
-}
-
-const types = ({ events }: Process): string[] => events.map(({ type }) => type);
-const permitted = async ({ breaker }: Process): Promise<boolean> => (await breaker.executeOutcome(() => 1)).ok;
 
 describe("the count of all processes", () => {
   test("opens the breaker of each of them, from the next look at the record on (C2.9)", async () => {

@@ -69,6 +69,19 @@ describe("closed", () => {
   });
 });
 
+test("successes are calls of the volume, too (C2.1)", async () => {
+  const breaker = new CircuitBreaker({ failureThreshold: 1, volumeThreshold: 4 }, fakeRuntime());
+  for (let n = 0; n < 3; n++) await breaker.execute(() => n);
+  await breaker.executeOutcome(() => Promise.reject(down));
+  expect(breaker.state).toBe("OPEN");
+});
+
+test("what is normal is learnt from successes as well (C2.1)", async () => {
+  const breaker = new CircuitBreaker({ adaptive: true, failureThreshold: 100 }, fakeRuntime());
+  for (let n = 0; n < 400; n++) await breaker.executeOutcome(() => (n % 20 === 0 ? Promise.reject(down) : n));
+  expect(breaker.getStats().normalFailureRate).toBeCloseTo(0.05, 2);
+});
+
 describe("open", () => {
   test("it refuses without calling the operation, and says which breaker, why and how long (C2.2, C2.5, C10.2)", async () => {
     const { breaker, runtime } = make({ name: "crm", failureThreshold: 2, recoveryTimeoutMs: 1_000 });
@@ -107,6 +120,16 @@ describe("open", () => {
     await breaker.execute(() => "recovered");
     expect(breaker.state).toBe("CLOSED");
     expect(!outcome.ok && outcome.error).toMatchObject({ failureCount: 2, retryAfterMs: 0 });
+  });
+
+  test("refusing costs no new value, neither while it is open nor by hand (C2.5, C2.8)", async () => {
+    const { breaker } = make({ failureThreshold: 1 });
+    const refused = (): Promise<unknown> => breaker.executeOutcome(() => 1);
+    await fail(breaker);
+    expect(refused()).toBe(refused());
+    breaker.isolate();
+    expect(refused()).toBe(refused());
+    expect(await refused()).toMatchObject({ ok: false, refused: true });
   });
 
   test("the open time runs from the moment of opening, and refusals do not lengthen it (C2.2)", async () => {
@@ -256,6 +279,14 @@ describe("by hand", () => {
     breaker.reset();
     await fail(breaker);
     expect(breaker.state).toBe("OPEN");
+  });
+
+  test("disable() lets no window open it either (C2.6)", async () => {
+    const window = { kind: "count", size: 4, failureRateThreshold: 0.5 } as const;
+    const breaker = new CircuitBreaker({ window }, fakeRuntime());
+    breaker.disable();
+    for (let n = 0; n < 8; n++) await breaker.executeOutcome(() => Promise.reject(down));
+    expect(breaker.state).toBe("DISABLED");
   });
 
   test("reset() forgets failures, and a call from before it changes nothing (C2.3, C2.6)", async () => {

@@ -133,7 +133,6 @@ export class Circuit implements Guard {
     const state = this.#state;
     switch (state.kind) {
       case "closed":
-        return this.#generation;
       case "disabled":
         return this.#generation;
       case "open":

@@ -1,9 +1,18 @@
 import { describe, expect, expectTypeOf, test, vi } from "vitest";
-import { CircuitBreakerOpenError, ConfigError, FallbackFailedError, RetryExhaustedError } from "../core/errors.ts";
+import {
+  CircuitBreakerOpenError,
+  ConfigError,
+  FallbackFailedError,
+  RefusedError,
+  RetryExhaustedError,
+} from "../core/errors.ts";
 import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { fakeRuntime, record } from "../testing/fake-clock.ts";
+import { Budget } from "./budget.ts";
+import { Bulkhead } from "./bulkhead.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import { Fallback } from "./fallback.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 
 const down = new Error("down");
 const fail = (): never => {
@@ -150,4 +159,20 @@ describe("a fallback", () => {
       expect(() => fallback.executeSync(fail)).toThrow('The fallback of "weather" gave a promise');
     });
   });
+});
+
+test.each([
+  ["bulkhead", new Bulkhead({ name: "crm", maxConcurrent: 1 })],
+  ["rate limiter", new RateLimiter({ name: "crm", limits: { requests: { limit: 2 } }, maxWaitMs: 0 })],
+  ["budget", new Budget({ name: "crm", limitCalls: 2 })],
+])("a %s refuses a promise, and goes on as after any other call that was made (C3.10)", async (thing, policy) => {
+  await nothingUnhandled(() => {
+    expect(() => policy.executeSync(() => Promise.reject(down))).toThrow(
+      `The function of ${thing} "crm" gave a promise, and executeSync cannot wait for it. Use execute.`,
+    );
+    expect(policy.executeSync(() => 1)).toBe(1);
+  });
+  // What was under way when the promise came is over, and the call has taken what calls take.
+  if (policy instanceof Bulkhead) expect(policy.getStats().active).toBe(0);
+  else expect(() => policy.executeSync(() => 1)).toThrow(RefusedError);
 });

@@ -136,6 +136,50 @@ describe("a rise", () => {
   });
 });
 
+describe("what a call says", () => {
+  /** The failure rate that has been learnt after so many calls in one instant, and one failure more. */
+  function rateAfter(failures: number, successes: number): number {
+    const baseline = make();
+    for (let n = 0; n < failures; n++) baseline.record(true, 0);
+    for (let n = 0; n < successes; n++) baseline.record(false, 0);
+    baseline.record(true, 0);
+    return baseline.rate;
+  }
+
+  test.each([
+    // How many calls it takes until three times the upper end of the interval is less than all calls.
+    [0, 19],
+    [3, 34],
+    [5, 43],
+  ])("with %d failures, nothing can be told in the first %d calls, so all is learnt (C2.1)", (failures, calls) => {
+    const successes = calls - failures;
+    expect(rateAfter(failures, successes - 1)).toBeCloseTo((failures + 1) / calls);
+    // From there on a failure is looked at first.
+    expect(rateAfter(failures, successes)).toBeCloseTo(failures / calls);
+  });
+
+  test("a failure is looked at until twelve successes have outweighed it: ln(10) against 12 ln(0.98 / 0.8) (C2.1)", () => {
+    const baseline = make();
+    for (let n = 0; n < 1_000; n++) baseline.record(false, 0);
+    baseline.record(true, 0);
+    for (let n = 0; n < 11; n++) baseline.record(false, 0);
+    expect(baseline.rate).toBe(0);
+    baseline.record(false, 0);
+    expect(baseline.rate).toBeCloseTo(1 / 1_013);
+  });
+
+  test("evidence that is just enough is enough: two failures, where one false opening in a hundred is allowed (C2.1)", () => {
+    const baseline = make({ callsPerFalseOpening: 100 });
+    for (let n = 0; n < 1_000; n++) baseline.record(false, 0);
+    expect([1, 2].map(() => baseline.record(true, 0))).toEqual([false, true]);
+  });
+});
+
+test("it is off unless asked for, and true asks for the defaults (C2.1)", () => {
+  expect(adaptiveSettings(false)).toBeUndefined();
+  expect(adaptiveSettings(true)).toEqual({ badRate: 0.2, callsPerFalseOpening: 1_000_000, memoryMs: 3_600_000 });
+});
+
 test("what was seen fades with time, and only with time", () => {
   const baseline = make({ memoryMs: 1_000 });
   for (let n = 0; n < 100; n++) baseline.record(n % 2 === 0, 0);

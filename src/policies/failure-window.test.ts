@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CountWindow, type FailureWindow, TimeWindow } from "./failure-window.ts";
+import { CountWindow, createWindow, type FailureWindow, TimeWindow } from "./failure-window.ts";
 
 interface Seen {
   failure: boolean;
@@ -65,6 +65,27 @@ test("a window of time that is cleared begins anew", () => {
   window.clear();
   window.record(true, false, 6);
   expect(window.totals(7)).toEqual({ calls: 1, failures: 1, slow: 0 });
+});
+
+describe("what must fit into a window of calls (C0.3)", () => {
+  const make = (size: number, settings = {}): unknown =>
+    createWindow({
+      ...{ window: { kind: "count", size }, failureThreshold: 5, volumeThreshold: 1, slowCallMs: Infinity },
+      ...settings,
+    });
+
+  test("a million calls and no more", () => {
+    expect(make(1_000_000)).toBeInstanceOf(CountWindow);
+    expect(() => make(1_000_001)).toThrow("circuitBreaker.window.size must be at most 1000000, got 1000001.");
+  });
+
+  test("as many failures as open, unless slow calls or a rate may open it too", () => {
+    expect(() => make(4)).toThrow(/failureThreshold is 5, but the window holds 4 calls only/);
+    expect(make(5)).toBeInstanceOf(CountWindow);
+    expect(make(4, { slowCallMs: 100 })).toBeInstanceOf(CountWindow);
+    const window = { kind: "count", size: 4, failureRateThreshold: 0.5 };
+    expect(make(4, { window })).toBeInstanceOf(CountWindow);
+  });
 });
 
 describe("the cost of a call (C2.8)", () => {

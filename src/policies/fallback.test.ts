@@ -18,6 +18,11 @@ describe("what serves", () => {
       expect(await new Fallback({ fallback: value }).execute(fail)).toBe(value);
   });
 
+  test("undefined too where it is written out, but nothing said at all is a mistake (C0.3, C3.5)", async () => {
+    expect(await new Fallback({ fallback: undefined }).execute(fail)).toBeUndefined();
+    expect(() => new Fallback({} as { fallback: undefined })).toThrow(/fallback\.fallback is missing: say what serves/);
+  });
+
   test("the result of a function, synchronous or not (C3.5)", async () => {
     expect(await new Fallback({ fallback: () => 1 }).execute(fail)).toBe(1);
     expect(await new Fallback({ fallback: async () => 2 }).execute(fail)).toBe(2);
@@ -124,6 +129,12 @@ describe("what the caller sees", () => {
     ]);
   });
 
+  test("left out it is a ConfigError, and undefined is a value like others (C0.3, C3.5)", async () => {
+    expect(() => new Fallback({} as { fallback: string })).toThrow("fallback.fallback is missing: say what serves");
+    const none = new Fallback({ fallback: undefined });
+    expect(await none.execute(() => Promise.reject<string>(new Error("down")))).toBeUndefined();
+  });
+
   test("a hook that throws changes nothing (C0.6)", async () => {
     const runtime = fakeRuntime();
     const log = record(runtime.events);
@@ -156,7 +167,7 @@ describe("an abort by the caller", () => {
       () => called.push("second"),
     ];
     const outcome = await new Fallback({ fallback: chain }).executeOutcome(fail, controller);
-    expect(outcome).toMatchObject({ ok: false, error: new Error("told to stop") });
+    expect(outcome).toMatchObject({ ok: false, refused: false, error: new Error("told to stop") });
     expect(called).toEqual(["first"]);
   });
 

@@ -1,6 +1,6 @@
 import { promiseMistake } from "../core/at-once.ts";
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
-import { codeOf, FallbackFailedError, isRefusal, type RetryExhaustedError } from "../core/errors.ts";
+import { codeOf, ConfigError, FallbackFailedError, isRefusal, type RetryExhaustedError } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
 import { aFunction, anId, anything, checkOptions, type Rules } from "../core/options.ts";
 import {
@@ -70,6 +70,9 @@ export class Fallback<const S extends FallbackSource> extends PolicyBase<Fallbac
   constructor(options: FallbackOptions<S>, runtime: Runtime = systemRuntime) {
     super();
     this.#options = checkOptions<FallbackOptions<FallbackSource>>("fallback", options, RULES) as FallbackOptions<S>;
+    // It may be undefined, and serves that. Left out altogether it is a mistake.
+    if (!Object.hasOwn(options, "fallback"))
+      throw new ConfigError("fallback.fallback is missing: say what serves when the operation fails.");
     this.name = this.#options.name ?? "fallback";
     this.#runtime = runtime;
   }

@@ -289,6 +289,22 @@ describe("how a race ends", () => {
     ]);
   });
 
+  test("a race that ends in the instant in which the clock begins is over too (C3.6)", async () => {
+    for (const [error, outcome] of [
+      [undefined, "value"],
+      ["late", "error"],
+    ] as const) {
+      const first = { ms: 30, ...(error !== undefined && { error }) };
+      const { runtime, start, log, hedge } = setUp({ delayMs: 0 }, first, { ms: 0 });
+      const seen = start();
+      await runtime.clock.advance(100);
+      expect(seen).toEqual({ at: 0, value: 2 });
+      expect(log.map(({ type }) => type)).toEqual(["hedge", "attempt.late"]);
+      expect(log[1]).toMatchObject({ outcome, lateMs: 30 });
+      expect(hedge.getStats()).toMatchObject({ hedges: 1, hedgesWon: 1 });
+    }
+  });
+
   test("a failure before the hedge is due ends the call: what failed is a retry's to repeat (C3.6)", async () => {
     const { runtime, start, calls, log } = setUp({}, { ms: 10, error: "down" }, { ms: 1 });
     const seen = start();
@@ -469,10 +485,14 @@ test("options are checked when it is built (C0.3)", () => {
     [{}, "hedge.delayMs is missing"],
     [{ delayMs: -1 }, "hedge.delayMs must be"],
     [{ delayMs: 1, percentile: 100 }, "hedge.percentile must be"],
-    [{ delayMs: 1, percentile: 50, minimumCalls: 129 }, "hedge.minimumCalls must be"],
+    [{ delayMs: 1, percentile: 50, minimumCalls: 129 }, "hedge.minimumCalls must be a whole number from 1 to 128"],
+    [{ delayMs: 1, percentile: 50, minimumCalls: 0 }, "hedge.minimumCalls must be"],
+    [{ delayMs: 1, percentile: 50, minimumCalls: 1.5 }, "hedge.minimumCalls must be"],
     [{ delayMs: 1, minimumCalls: 5 }, "needs percentile"],
     [{ delayMs: 1, maxHedges: 0 }, "hedge.maxHedges must be"],
-    [{ delayMs: 1, maxExtraShare: 0 }, "hedge.maxExtraShare must be"],
+    [{ delayMs: 1, maxExtraShare: 0 }, "hedge.maxExtraShare must be a number above 0 and at most 1"],
+    [{ delayMs: 1, maxExtraShare: "0.5" }, "hedge.maxExtraShare must be"],
+    [{ delayMs: 1, rateLimiter: null }, "hedge.rateLimiter must be a RateLimiter"],
     [{ delayMs: 1, maxExtraShare: 1.5 }, "hedge.maxExtraShare must be"],
     [{ delayMs: 1, delay: 1 }, 'no option "delay"'],
   ];
@@ -481,6 +501,8 @@ test("options are checked when it is built (C0.3)", () => {
     expect(build).toThrow(ConfigError);
     expect(build).toThrow(said);
   }
+  const { name, ...others } = new Hedge({ delayMs: 1, percentile: 50, minimumCalls: 128 });
+  expect([name, others.kind]).toEqual(["hedge", "hedge"]);
 });
 
 test("a hedge of calls that chaos makes slow answers in time (C3.6, C3.9)", async () => {

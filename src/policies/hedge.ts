@@ -258,7 +258,7 @@ class Race {
     const { runtime, call, delayMs, maxHedges } = this.#settings;
     // A call that throws at once has ended by now.
     if (this.#endedAt >= 0 || this.#started > maxHedges) return;
-    if (call.deadline !== Infinity && runtime.clock.now() + delayMs >= call.deadline) return;
+    if (runtime.clock.now() + delayMs >= call.deadline) return;
     this.#timer = runtime.clock.timer(delayMs, () => {
       if (this.#settings.mayHedge()) this.#startNext();
     });

@@ -4,8 +4,8 @@ import type { Clock, Timer } from "../core/clock.ts";
 import { LeaseLostError, StoreUnavailableError } from "../core/errors.ts";
 import { uniqueId } from "../core/random.ts";
 import type { Runtime } from "../core/runtime.ts";
-import { ANSWER_MS, type SharedState } from "../core/shared-state.ts";
-import { released, renewed, taken } from "./lock-lease.ts";
+import { ANSWER_MS, type SharedChange, type SharedState } from "../core/shared-state.ts";
+import { type LockRecord, released, renewed, taken } from "./lock-lease.ts";
 
 /** Who waits asks again after a time between these, unless a lease runs out earlier. */
 const POLL_MS = { least: 50, most: 250 };
@@ -60,13 +60,12 @@ export class LeasePlace {
     let id = uniqueId();
     let asked: Promise<unknown> = Promise.resolve();
     // Whether there may be anything of ours in the shared state: a place in line, or a lease that nobody told us of.
-    let leaves = false;
+    let leaves = true;
     try {
       for (let patience = answerBy; ; patience = until) {
         const askedAt = clock.now();
-        const answer = this.#state.update(this.#key, taken({ ...this.terms, id, holderId, waits }));
+        const answer = this.#update(taken({ ...this.terms, id, holderId, waits }));
         asked = settledQuietly(answer);
-        leaves = true;
         const heard = await answeredBy(clock, answer, Math.min(askedAt + ANSWER_MS, patience), call.waitSignal);
         const now = clock.now();
         if (heard === null && now >= askedAt + ANSWER_MS) throw silentError(this.terms.lockName);
@@ -95,20 +94,25 @@ export class LeasePlace {
   }
 
   renew(id: string): Promise<boolean> {
-    return this.#state.update(this.#key, renewed(id, this.terms.leaseMs));
+    return this.#update(renewed(id, this.terms.leaseMs));
   }
 
   /** One that is not heard of runs out by itself. Whoever waits in this process then asks at once. */
   giveBack(id: string): void {
     this.#seen.delete(id);
-    const gone = settledQuietly(this.#state.update(this.#key, released(id)));
+    const gone = settledQuietly(this.#update(released(id)));
     void gone.then(() => this.#polling.forEach((wake) => wake()));
+  }
+
+  // A place that throws at once is one that rejects: a release must not throw, nor stop half-way.
+  async #update<R>(change: (last: LockRecord | undefined, now: number) => SharedChange<LockRecord, R>): Promise<R> {
+    return this.#state.update(this.#key, change);
   }
 
   async #pause(call: Call, until: number): Promise<void> {
     let wake!: () => void;
-    const woken = new Promise<true>((resolve) => {
-      wake = () => resolve(true);
+    const woken = new Promise<void>((resolve) => {
+      wake = resolve;
     });
     this.#polling.add(wake);
     try {
@@ -165,7 +169,6 @@ export class HeldLease {
 
   #renewAt(at: number): void {
     const { clock } = this.#place.runtime;
-    if (clock.now() >= this.#until) return this.#lose(LATE);
     this.#setTimer(Math.min(at, this.#until), () => {
       if (clock.now() >= this.#until) this.#lose(LATE);
       else void this.#renew();
@@ -228,7 +231,7 @@ function answeredBy<T>(clock: Clock, answer: Promise<T>, by: number, signal?: Ab
     };
     const onAbort = (): void => {
       done();
-      reject(signal?.reason);
+      reject(signal!.reason);
     };
     const timer = clock.timer(by - clock.now(), () => {
       done();

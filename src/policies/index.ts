@@ -36,12 +36,8 @@ export {
 } from "../core/policy-errors.ts";
 export { type Random, seededRandom, systemRandom } from "../core/random.ts";
 export { onEvent, type Runtime, systemRuntime } from "../core/runtime.ts";
-export {
-  AdaptiveConcurrency,
-  type AdaptiveConcurrencyOptions,
-  type AdaptiveConcurrencyStats,
-  type PriorityShares,
-} from "./adaptive-concurrency.ts";
+export { AdaptiveConcurrency, type AdaptiveConcurrencyStats } from "./adaptive-concurrency.ts";
+export type { AdaptiveConcurrencyOptions, PriorityShares } from "./adaptive-options.ts";
 export type { BackoffFunction, BackoffOptions, BackoffStrategy, Jitter } from "./backoff.ts";
 export { Budget, type ReserveOptions } from "./budget.ts";
 export type { BudgetOptions } from "./budget-options.ts";

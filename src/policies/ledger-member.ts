@@ -4,7 +4,7 @@ import { uniqueId } from "../core/random.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { SharedState } from "../core/shared-state.ts";
 import { type BudgetState, Ledger, type Sums, type Waiter } from "./ledger.ts";
-import { type Fate, type LedgerRecord, type Reading, written } from "./shared-ledger.ts";
+import { type LedgerRecord, type Reading, written } from "./shared-ledger.ts";
 import { SharedPlace } from "./shared-place.ts";
 
 /** How long until it is tried again to write down what is not written yet, and until it is asked again for an amount. */
@@ -27,6 +27,8 @@ export class LedgerMember extends Ledger {
   #version = 0;
   #acknowledged = 0;
   #changed = false;
+  /** How many wait to hear how the budget stands. */
+  #refreshing = 0;
   #writing: Promise<Unanswered | null> | null = null;
   /** How often the shared state has not answered, and how often there was no room, each time in a row. */
   #failures = 0;
@@ -45,7 +47,9 @@ export class LedgerMember extends Ledger {
   override async refresh(): Promise<BudgetState> {
     // One that is on its way may have looked before this was called: then there is another.
     this.#changed = true;
+    this.#refreshing++;
     const failed = await this.#write();
+    this.#refreshing--;
     if (failed !== null) throw failed.error;
     return this.state;
   }
@@ -75,7 +79,7 @@ export class LedgerMember extends Ledger {
 
   async #writeAll(): Promise<Unanswered | null> {
     let failed: Unanswered | null;
-    let blocked = false;
+    let blocked: boolean;
     do {
       for (const timer of [this.#retry, this.#poll]) timer?.cancel();
       this.#retry = this.#poll = null;
@@ -85,7 +89,7 @@ export class LedgerMember extends Ledger {
       failed = await this.#writeOnce(asked);
       blocked = asked.some((waiter) => waiter.waits);
       // Who has come meanwhile stands behind those who wait.
-      if (blocked) this.#eachInLine((waiter) => this.#decide(waiter, "behind"));
+      if (blocked) this.#eachInLine((waiter) => this.#decide(waiter, false));
     } while (failed === null && (this.#changed || (!blocked && this.line.first !== null)));
     this.#writing = null;
     if (failed === null) this.#pollOn();
@@ -106,7 +110,7 @@ export class LedgerMember extends Ledger {
     this.#changed = false;
     let reading: Reading;
     try {
-      reading = await this.#place.ask(written(writing, wants), asked.length > 0);
+      reading = await this.#place.ask(written(writing, wants), asked.length + this.#refreshing > 0);
     } catch (error) {
       this.#changed ||= changed;
       return { error };
@@ -115,7 +119,7 @@ export class LedgerMember extends Ledger {
     this.#acknowledged = spent;
     this.#others = reading.others;
     if (reading.term !== term) this.#expire(reading.term);
-    asked.forEach((waiter, i) => this.#decide(waiter, reading.fates[i] ?? "behind"));
+    asked.forEach((waiter, i) => this.#decide(waiter, reading.fates[i] === "fits"));
     this.#renew();
     return null;
   }
@@ -141,13 +145,13 @@ export class LedgerMember extends Ledger {
     }
   }
 
-  #decide(waiter: Waiter, fate: Fate): void {
+  #decide(waiter: Waiter, fits: boolean): void {
     const { amount, request } = waiter;
-    const held = fate === "fits" || request.dryRun !== null;
+    const held = fits || request.dryRun !== null;
     // Whoever has left has the page written again, without what is held now.
     if (waiter.gone) return;
     if (held) {
-      if (fate !== "fits") this.wouldRefuse(amount, request.dryRun!);
+      if (!fits) this.wouldRefuse(amount, request.dryRun!);
       this.leave(waiter);
       waiter.wake(this.take(amount));
     } else if (!this.couldCover(amount) || (!waiter.waits && this.waiting >= request.maxQueue)) {

@@ -44,6 +44,7 @@ describe("a lease of a shared lock", () => {
     const again = take(first.next, 20, "a");
     expect(again.result).toEqual({ ...first.result, freeInMs: 90 });
     expect(again.next).toEqual(first.next);
+    expect(take(first.next, 20, "a", { waits: true }).next).toEqual(first.next);
   });
 
   test("is lengthened by a renewal, and not brought back by one (C3.3)", () => {
@@ -77,7 +78,7 @@ describe("the line before a shared lock", () => {
 
   test("may be overtaken for a while, so that the lock does not lie idle until the first in line asks again (C3.3)", () => {
     const { next } = take(busy, 0, "first", { waits: true });
-    expect(next?.waiters).toEqual([{ id: "first", since: 0, until: 1000 }]);
+    expect(next?.waiters).toEqual([{ id: "first", since: 0, until: 1500 }]);
     const overtaken = take(released("holder")(next, 10).next, 10, "second");
     expect(overtaken.result.token).toBe(11);
     expect(overtaken.next?.waiters).toHaveLength(1);
@@ -93,10 +94,12 @@ describe("the line before a shared lock", () => {
     ] as const)
       record = take(record, at, id, { waits: true }).next;
     expect(record?.waiters.map(({ id, since, until }) => [id, since, until])).toEqual([
-      ["first", 0, 1250],
-      ["second", 1, 1250],
+      ["first", 0, 1750],
+      ["second", 1, 1750],
     ]);
     record = released("holder")(record, 299).next;
+    expect(take(record, 499, "newcomer").result.token).toBe(500);
+    expect(take(record, 500, "newcomer").result.token).toBe(null);
     for (const id of ["newcomer", "second"]) expect(take(record, 501, id, { waits: true }).result.token).toBe(null);
     expect(take(record, 501, "newcomer", { maxConcurrent: 3 }).result.token).toBe(502);
     const first = take(record, 501, "first", { waits: true });
@@ -104,10 +107,10 @@ describe("the line before a shared lock", () => {
     expect(first.next?.waiters.map(({ id }) => id)).toEqual(["second"]);
   });
 
-  test("loses who gives up, and who does not ask again within a second (C3.3)", () => {
+  test("loses who gives up, and who does not ask again within a second and a half (C3.3)", () => {
     const record = take(busy, 0, "first", { waits: true }).next;
-    expect(take(record, 999, "newcomer").result.token).toBe(null);
-    expect(take(record, 1000, "newcomer").result.token).toBe(1001);
+    expect(take(record, 1499, "newcomer").result.token).toBe(null);
+    expect(take(record, 1500, "newcomer").result.token).toBe(1501);
     expect(take(released("first")(record, 600).next, 600, "newcomer").result.token).toBe(601);
     expect(take(record, 0, "once").next?.waiters).toHaveLength(1);
   });

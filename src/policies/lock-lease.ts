@@ -1,4 +1,4 @@
-import type { SharedChange } from "../core/shared-state.ts";
+import { ANSWER_MS, type SharedChange } from "../core/shared-state.ts";
 
 /** Somebody who holds a permit of a shared lock until `until`, in the time of the place, unless it is renewed. */
 interface LeaseHolder {
@@ -33,8 +33,11 @@ export interface LockRecord {
  */
 const PATIENCE_MS = 500;
 
-/** Who has not asked again after this time has given up or is dead. */
-const WAITER_MS = 1_000;
+/**
+ * Who has not asked again after this time has given up or is dead. It is more than an answer may take and the pause
+ * after it, or who is far away would lose its place each time, and never get the lock while others want it.
+ */
+const WAITER_MS: number = ANSWER_MS + 500;
 
 /** What somebody asks for who wants a permit. */
 export interface LeaseRequest {
@@ -113,8 +116,8 @@ export function released(id: string): Change<void> {
   };
 }
 
-function living<T extends { until: number }>(list: readonly T[] = [], now: number): T[] {
-  return list.filter(({ until }) => until > now);
+function living<T extends { until: number }>(list: readonly T[] | undefined, now: number): T[] {
+  return list?.filter(({ until }) => until > now) ?? [];
 }
 
 function answer(token: number | null, holders: readonly LeaseHolder[], now: number): LeaseAnswer {

@@ -17,6 +17,8 @@ describe("a matcher of errors (C1.4)", () => {
     ["a class", NotFound, new NotFound(), new Error()],
     ["a built-in class", TypeError, new TypeError(), new RangeError()],
     ["a class that is no Error", Quota, new Quota(), { quota: true }],
+    ["Error itself, but for what is none", Error, new TypeError(), "text"],
+    ["a function that speaks of a class", (error) => (error as { class: string }).class === "a", { class: "a" }, {}],
     ["a constructor function", OldError as unknown as Matcher, oldError, new Error()],
     ["a class of DOM errors", DOMException, new DOMException("x"), new Error()],
     ["a code", "E1", { code: "E1" }, { code: "E2" }],
@@ -63,6 +65,7 @@ describe("a matcher as a judge of returned values (C2.1)", () => {
     expect([judge(Quota, new Quota()), judge(Quota, {})]).toEqual([true, false]);
     const status = (value: unknown): boolean => (value as { status: number }).status >= 500;
     expect([judge(status, { status: 503 }), judge(status, { status: 200 })]).toEqual([true, false]);
+    expect([judge([Quota, status], { status: 503 }), judge([Quota, status], {})]).toEqual([true, false]);
   });
 
   test("a code and a RegExp do not, since a text that was returned may speak of errors", () => {
@@ -86,4 +89,5 @@ test("what is no matcher is told by the rule (C0.3)", () => {
   for (const matcher of [Error, "E1", /x/, () => true, [], ["E1", [/x/]]])
     expect(matcherRule.allows(matcher)).toBe(true);
   for (const other of ["", 404, null, {}, [404], ["E1", [null]]]) expect(matcherRule.allows(other)).toBe(false);
+  expect(matcherRule.says).toMatch(/class.*code.*RegExp.*function.*array/);
 });

@@ -23,8 +23,7 @@ function isMatcher(value: unknown): boolean {
 }
 
 // A class is told from a predicate by what it is, not by calling it: `class`, or a built-in with a prototype.
-function isErrorClass(value: unknown): value is ErrorClass {
-  if (typeof value !== "function") return false;
+function isErrorClass(value: object): value is ErrorClass {
   if (/^class\b/.test(Function.prototype.toString.call(value))) return true;
   const { prototype } = value as { prototype?: unknown };
   return prototype === Error.prototype || prototype instanceof Error;

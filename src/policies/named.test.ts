@@ -198,6 +198,7 @@ describe("getResourceLock", () => {
     const lock = getResourceLock("ledger", { maxConcurrent: 2, acquireTimeoutMs: 30_000 }, runtime);
     expect(lock.name).toBe("ledger");
     expect(getResourceLock("ledger", {}, runtime)).toBe(lock);
+    expect(getResourceLock("ledger", { maxConcurrent: undefined, leaseMs: undefined }, runtime)).toBe(lock);
     expect(getResourceLock("ledger", { maxConcurrent: 2 }, runtime)).toBe(lock);
     expect(getResourceLock("stock", {}, runtime)).not.toBe(lock);
     expect(getResourceLock("ledger", {}, fakeRuntime())).not.toBe(lock);

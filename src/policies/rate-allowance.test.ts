@@ -71,6 +71,22 @@ describe("a sliding window", () => {
     for (const at of [0, 999]) window.take(1, at);
     expect([window.available(60_000), window.waitMs(1, 60_000)]).toEqual([0, 999]);
     expect(window.available(60_999)).toBe(2);
+    const other = new SlidingWindow(2, 60_000);
+    for (const at of [0, 1_000]) other.take(1, at);
+    expect(other.available(60_000)).toBe(1);
+  });
+
+  test("what rounding leaves of fractions brings no room early, and takes none from an empty window (C3.4)", () => {
+    const window = new SlidingWindow(0.6, 1_000);
+    for (const [amount, at] of [
+      [0.1, 0],
+      [0.2, 200],
+      [0.3, 400],
+    ] as const)
+      window.take(amount, at);
+    expect(window.waitMs(0.6, 1_000)).toBe(400);
+    expect(window.available(1_400)).toBe(0.6);
+    expect(window.waitMs(0.6, 1_400)).toBe(0);
   });
 
   test("under steady load gives room back a 60th of the interval late at most, and keeps no more than 64 parts (C3.4)", () => {
@@ -85,9 +101,9 @@ describe("a sliding window", () => {
 
   test("a queue that is longer than the window is served in rounds (C3.4)", () => {
     const window = new SlidingWindow(2, 100);
-    expect([1, 2, 3, 5].map((amount) => window.waitMs(amount, 0))).toEqual([0, 0, 100, 200]);
+    expect([1, 2, 3, 4, 5].map((amount) => window.waitMs(amount, 0))).toEqual([0, 0, 100, 100, 200]);
     window.take(2, 0);
-    expect([1, 2, 3, 5].map((amount) => window.waitMs(amount, 40))).toEqual([60, 60, 160, 260]);
+    expect([1, 2, 3, 4, 5].map((amount) => window.waitMs(amount, 40))).toEqual([60, 60, 160, 160, 260]);
   });
 
   test("what is given back is room at once, and once it has left the window nothing (C3.4)", () => {
@@ -101,6 +117,41 @@ describe("a sliding window", () => {
     window.giveBack(6, 0);
     expect(window.available(1_000)).toBe(0);
   });
+});
+
+describe("what another allowance has left", () => {
+  test("is the same for one like it, however often it is handed on (C3.4)", () => {
+    let bucket = new TokenBucket(7, 1_000, 5);
+    bucket.take(3, 0.1);
+    const saved = bucket.save();
+    for (let now = 0.1; now < 50; now += 0.7) {
+      const next = new TokenBucket(7, 1_000, 9);
+      next.load(bucket.save(), now);
+      bucket = next;
+    }
+    expect(bucket.save()).toEqual(saved);
+  });
+
+  test("is read by the clock of the one who takes it over (C3.4)", () => {
+    const aheadMs = -4_900;
+    const window = new SlidingWindow(10, 1_000);
+    const bucket = new TokenBucket(10, 1_000, 10);
+    bucket.take(4, 5_000);
+    window.load(bucket.save(), 100, aheadMs);
+    expect(window.available(100)).toBe(6);
+    const other = new SlidingWindow(10, 1_000);
+    other.take(4, 5_000);
+    window.load(other.save(), 100, aheadMs);
+    window.giveBack(3, 100);
+    expect([window.available(100), window.available(1_099), window.available(1_100)]).toEqual([9, 9, 10]);
+  });
+});
+
+test("while more is owed than there is, even a call that costs nothing waits (C3.4)", () => {
+  for (const allowance of [new TokenBucket(10, 1_000, 10), new SlidingWindow(10, 1_000)]) {
+    allowance.take(20, 500);
+    expect(allowance.waitMs(0, 500)).toBe(1_000);
+  }
 });
 
 describe("a token bucket", () => {

@@ -9,17 +9,14 @@ import type { Meter } from "./rate-limits.ts";
 export class Claim {
   requests = 0;
   tokens = 0;
-  takenAt: number;
+  /** When it was granted. */
+  takenAt = 0;
   /** Its instant in the time of the place where processes share the limits; null where it was taken from none. */
   sharedAt: number | null = null;
   /** Whether the operation was called; policies inside may refuse to. */
   called = true;
   /** False for a call that only a dry run lets through: it takes nothing, before or after. */
   counts = true;
-
-  constructor(takenAt: number) {
-    this.takenAt = takenAt;
-  }
 
   /** The operation, which notes that it was called. */
   watching(operation: Operation<unknown>): Operation<unknown> {
@@ -42,7 +39,7 @@ export class Waiter implements Link<Waiter> {
   late: boolean;
   readonly #wake: (granted: boolean) => void;
   readonly #signal: AbortSignal | undefined;
-  #onAbort: (() => void) | null = null;
+  #onAbort!: () => void;
   #timer: Timer | null = null;
   waiting = true;
 
@@ -70,7 +67,7 @@ export class Waiter implements Link<Waiter> {
   wake(granted: boolean): void {
     this.waiting = false;
     this.#timer?.cancel();
-    if (this.#onAbort !== null) unfollowAbort(this.#signal, this.#onAbort);
+    unfollowAbort(this.#signal, this.#onAbort);
     this.#wake(granted);
   }
 }

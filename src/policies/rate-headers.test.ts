@@ -32,7 +32,7 @@ describe("reading what a server says of its limits", () => {
         "anthropic-ratelimit-output-tokens-reset": "2026-03-01T11:00:00Z",
         "retry-after": "7",
       }),
-    ).toEqual({
+    ).toStrictEqual({
       requests: { remaining: 49, resetMs: 1_000 },
       inputTokens: { remaining: 0 },
       outputTokens: { limit: 8_000, resetMs: 0 },
@@ -56,12 +56,21 @@ describe("reading what a server says of its limits", () => {
     ["1", 1_000],
     ["", undefined],
     ["2026-99-99", undefined],
+    ["on 2026-03-02", undefined],
     [`${"1".repeat(400)}s`, undefined],
     ["s1", undefined],
   ])("a reset of %j is %s ms (C3.4)", (text, ms) => {
     expect(read({ "x-ratelimit-remaining-tokens": 5, "x-ratelimit-reset-tokens": text })).toEqual({
       tokens: { remaining: 5, ...(ms !== undefined && { resetMs: ms }) },
     });
+  });
+
+  test.each([
+    ["12.75", 12.75],
+    [" 59 ", 59],
+    [60, 60],
+  ])("a rest of %j is %d (C3.4)", (value, remaining) => {
+    expect(read({ "x-ratelimit-remaining-tokens": value })).toStrictEqual({ tokens: { remaining } });
   });
 
   test.each(["-1", "", "many", "NaN", "Infinity", "1e3", null, {}])(

@@ -85,7 +85,7 @@ function upstreamLimit(kind: string, get: Reader, clock: Clock): UpstreamLimit |
 const NUMBER = /^\d{1,15}(\.\d{1,15})?$/;
 
 function amountOf(value: unknown): number | undefined {
-  const text = String(value ?? "").trim();
+  const text = String(value).trim();
   return NUMBER.test(text) ? Number(text) : undefined;
 }
 
@@ -93,7 +93,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, 
 
 /** A span such as `6m0s` or `12ms`, a number of seconds, or the date and time in ISO 8601. */
 function untilReset(value: unknown, clock: Clock): number | undefined {
-  const text = String(value ?? "").trim();
+  const text = String(value).trim();
   if (NUMBER.test(text)) return Number(text) * 1_000;
   const parts = [...text.matchAll(/(\d{1,15}(?:\.\d{1,15})?)(ms|[smhd])/g)];
   if (parts.length > 0 && parts.map(([part]) => part).join("") === text)

@@ -39,8 +39,19 @@ describe("costs", () => {
     }
     const model = new Model();
     expect(await model.ask("twelve chars")).toBe("m-1: twelve chars");
-    expect(model.ask.name).toBe("ask");
+    // As of any function: whoever wraps it again may name it again.
+    expect(Object.getOwnPropertyDescriptor(model.ask, "name")).toMatchObject({ value: "ask", configurable: true });
     expect(available(limiter)).toEqual({ tokens: 88 });
+  });
+
+  test("where no function is wrapped, a cost function gets no arguments (C3.4)", async () => {
+    const { limiter } = limiterOf({
+      limits: { tokens: { limit: 100, cost: (...args: unknown[]) => 10 + args.length } },
+    });
+    await limiter.execute(() => 1);
+    await limiter.executeOutcome(() => 1);
+    limiter.executeSync(() => 1);
+    expect(available(limiter)).toEqual({ tokens: 70 });
   });
 
   test("rateLimit wraps a function, synchronous or not (C1.8)", async () => {
@@ -103,6 +114,7 @@ describe("costs", () => {
       await runtime.clock.advance(0);
       expect(limiter.getStats().available.tokens).toBe(50);
       expect(log.map(({ type }) => type)).toEqual(index === 3 ? [] : ["listener.failed"]);
+      if (index !== 3) expect(log).toMatchObject([{ listening: "settle" }]);
       if (index === 0) expect(String((log[0] as { error: unknown }).error)).toContain("got NaN");
     }
   });
@@ -147,12 +159,14 @@ describe("learning from headers", () => {
   });
 
   test("tokens that only go in are tokens, where nothing else is said (C3.4)", () => {
-    const { limiter } = limiterOf();
+    const { runtime, limiter } = limiterOf();
+    const log = record(runtime.events);
     limiter.learn({
       "anthropic-ratelimit-input-tokens-remaining": "7",
       "anthropic-ratelimit-output-tokens-remaining": "0",
     });
     expect(available(limiter)).toEqual({ requests: 10, tokens: 7 });
+    expect((log[0] as { remaining?: unknown }).remaining).toStrictEqual({ tokens: 7 });
   });
 
   test("a server that asks to wait is left alone for so long, by those in line too (C1.5, C3.4)", async () => {
@@ -170,6 +184,21 @@ describe("learning from headers", () => {
     expect(calls).toEqual([20_000, 20_000]);
   });
 
+  test("of an error and what caused it, the outermost counts whose headers can be read (C1.5, C3.4)", async () => {
+    const asking = (headers: unknown, cause?: unknown): Error =>
+      Object.assign(new Error("busy", { cause }), { headers });
+    const inner = asking({ "retry-after-ms": "500" });
+    const unreadable = { get: (): never => expect.unreachable() };
+    for (const [error, waitMs] of [
+      [asking({ "retry-after-ms": "100" }, inner), 100],
+      [asking(unreadable, inner), 500],
+    ] as const) {
+      const { limiter } = limiterOf({ maxWaitMs: 0 });
+      await expect(limiter.execute(() => Promise.reject(error))).rejects.toBe(error);
+      expect(await limiter.executeOutcome(() => 1)).toMatchObject({ refused: true, retryAfterMs: waitMs });
+    }
+  });
+
   test("headers that cannot be read, and none, change nothing (C3.4)", async () => {
     const { runtime, limiter } = limiterOf();
     const log = record(runtime.events);
@@ -182,6 +211,7 @@ describe("learning from headers", () => {
     };
     expect(await limiter.execute(() => hostile)).toBe(hostile);
     await limiter.execute(() => null);
+    limiter.learn({ "content-type": "text/plain" });
     await limiter.execute(() => ({ headers: { "content-type": "text/plain" } }));
     await expect(limiter.execute(() => Promise.reject("no error"))).rejects.toBe("no error");
     expect(log).toEqual([]);
@@ -195,6 +225,15 @@ describe("learning from headers", () => {
     await limiter.execute(() => Promise.reject(error)).catch(() => {});
     expect(await limiter.execute(() => "at once")).toBe("at once");
     expect(available(limiter)).toEqual({ requests: 7, tokens: 70 });
+  });
+
+  test("with learn: false a settle is asked all the same, and nothing else is looked at (C3.4)", async () => {
+    const limits: RateLimits = { tokens: { limit: 100, intervalMs: 1_000, settle: () => 50 } };
+    const { limiter } = limiterOf({ learn: false, limits });
+    await limiter.execute(() => ({ headers }));
+    await limiter.execute(() => Promise.reject({ headers: { "retry-after": "9" } })).catch(() => {});
+    expect(await limiter.executeOutcome(() => "at once")).toMatchObject({ ok: true });
+    expect(available(limiter)).toEqual({ tokens: -1 });
   });
 });
 

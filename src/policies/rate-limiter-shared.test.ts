@@ -5,7 +5,7 @@ import { UnsteadyState } from "../../test/unsteady-state.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { SharedState } from "../core/shared-state.ts";
 import { MemorySharedState } from "../stores/memory-shared-state.ts";
-import { fakeRuntime, record } from "../testing/fake-clock.ts";
+import { FakeClock, fakeRuntime, record } from "../testing/fake-clock.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import type { RateLimiterOptions, RateLimits } from "./rate-limits.ts";
 
@@ -307,6 +307,19 @@ describe("a shared limiter whose place is away", () => {
     // Of the 90 that were taken, 80 at last, the place has heard of 90.
     expect(await two.executeOutcome(() => 10, { cost: { tokens: 11 } })).toMatchObject({ ok: false });
     expect(await two.executeOutcome(() => 10, { cost: { tokens: 10 } })).toMatchObject({ ok: true });
+  });
+
+  test("a place that was emptied is believed, although its time has begun anew (C3.4)", async () => {
+    const runtime = fakeRuntime();
+    await runtime.clock.advance(1_000_000);
+    let place = new MemorySharedState(runtime);
+    const sharedState: SharedState = { update: (key, change) => place.update(key, change), close: async () => {} };
+    const limiter = new RateLimiter({ limits: TWO, sharedState }, runtime);
+    for (let n = 0; n < 2; n++) await limiter.execute(() => "done");
+    expect(limiter.getStats().available).toEqual({ requests: 0 });
+    place = new MemorySharedState({ clock: new FakeClock() });
+    expect(await limiter.execute(() => "done")).toBe("done");
+    expect(limiter.getStats().available).toEqual({ requests: 1 });
   });
 
   test("a place that throws, or rejects with anything, is away (C0.6)", async () => {

@@ -317,6 +317,7 @@ describe("inside a pipeline", () => {
         dryRun: false,
       },
     });
+    expect(new RateLimiter({ limits }).name).toBe("rateLimiter");
   });
 });
 
@@ -331,7 +332,8 @@ describe("checking its options", () => {
     [{ limits: { tokens: { limit: 1, cost: -1 } } }, "rateLimiter.limits.tokens.cost must be"],
     [{ limits: { tokens: { limit: 1, intervalMs: 0 } } }, "intervalMs must be a number of milliseconds above 0"],
     [{ limits: { tokens: { limit: 1, algorithm: "sliding-window", burst: 2 } } }, "burst is for a token bucket"],
-    [{ limits: TWO, maxWaitMs: -1 }, "rateLimiter.maxWaitMs must be"],
+    [{ limits: TWO, maxWaitMs: -1 }, "maxWaitMs must be a number of milliseconds, 0 or more, or Infinity, got -1"],
+    [{ limits: TWO, maxWaitMs: "5" }, "rateLimiter.maxWaitMs must be"],
     [{ limits: TWO, maxWait: 1 }, 'rateLimiter has no option "maxWait"'],
   ])("%j: %s (C0.3)", (options, said) => {
     const build = (): RateLimiter => new RateLimiter(options as RateLimiterOptions);

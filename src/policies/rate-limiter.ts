@@ -1,3 +1,4 @@
+import { promiseMistake } from "../core/at-once.ts";
 import { type Call, type CallOptions, callFrom } from "../core/call.ts";
 import { causesOf, ConfigError, isRefusal } from "../core/errors.ts";
 import { callHook } from "../core/events.ts";
@@ -118,6 +119,8 @@ export class RateLimiter extends PolicyBase {
       this.#failedWith(error, claim as Claim);
       throw error;
     }
+    const mistake = promiseMistake(value, `The function of rate limiter "${this.name}"`);
+    if (mistake !== null) throw mistake;
     this.#returned(value, claim as Claim);
     return value;
   }
@@ -258,7 +261,8 @@ export class RateLimiter extends PolicyBase {
       if (actual === undefined) return;
       if (!amount.allows(actual))
         throw new ConfigError(`rateLimiter.limits.${kind}.settle must give ${amount.says}, got ${show(actual)}.`);
-      this.#line.charge(kind, actual - claim[kind], claim);
+      const more = actual - claim[kind];
+      if (more !== 0) this.#line.charge(kind, more, claim);
     };
     callHook(this.#runtime.events, "settle", () => {
       const actual = settle(value);
@@ -269,14 +273,15 @@ export class RateLimiter extends PolicyBase {
   /** Whether there were headers to read. */
   #learnFrom(value: unknown): boolean {
     try {
-      const headers = typeof value === "object" ? headersOf(value) : undefined;
-      if (headers === undefined) return false;
-      this.learn(headers);
-      return true;
+      const headers = headersOf(value);
+      if (headers !== undefined) {
+        this.learn(headers);
+        return true;
+      }
     } catch {
       // Headers that cannot be read say nothing, and must not take the place of the value that carries them.
-      return false;
     }
+    return false;
   }
 }
 

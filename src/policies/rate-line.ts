@@ -48,7 +48,7 @@ export class RateLine {
     // The timer of those in line may be late, and they come first.
     if (this.line.first !== null) this.pump();
     const now = this.runtime.clock.now();
-    const claim = new Claim(now);
+    const claim = new Claim();
     const said = call.cost;
     // What follows is waitMs in the same loop, for speed.
     let waitMs = this.closedUntil - now;
@@ -91,9 +91,9 @@ export class RateLine {
   /** A call has cost more than it had taken, or less where `more` is below 0. */
   charge(kind: RateKind, more: number, claim: Claim): void {
     const allowance = this.meters.find((meter) => meter.kind === kind)?.allowance;
-    if (more > 0) allowance?.take(more, this.runtime.clock.now());
-    else allowance?.giveBack(-more, claim.takenAt);
-    if (more < 0) this.roomMade();
+    if (more > 0) return allowance?.take(more, this.runtime.clock.now());
+    allowance?.giveBack(-more, claim.takenAt);
+    this.roomMade();
   }
 
   /** A call that was let through was not made. */

@@ -54,6 +54,8 @@ describe("a registry", () => {
     await idle(registry, clock);
     expect(registry.get("a")).toBeUndefined();
     expect(Array.from(registry, ([name]) => name)).toEqual(["other"]);
+    await idle(registry, clock);
+    expect(registry.size).toBe(1);
     expect(registry.delete("a")).toBe(false);
     expect(clock.pendingTimers).toBe(0);
   });
@@ -135,6 +137,33 @@ describe("a registry", () => {
   });
 });
 
+test("asking for what is not there leaves nothing behind (C2.7)", () => {
+  const { registry } = make();
+  expect([registry.get("a"), registry.size]).toEqual([undefined, 0]);
+  registry.set("a", new Thing());
+  expect(registry.size).toBe(1);
+});
+
+test("what was deleted does not come back when its time would have been over (C2.7)", async () => {
+  const { registry, clock } = make();
+  const thing = new Thing();
+  registry.set("a", thing);
+  registry.delete("a");
+  await clock.advance(HOUR);
+  registry.set("other", thing);
+  expect([registry.get("a"), registry.size]).toEqual([undefined, 1]);
+});
+
+test("ten thousand names are kept for an hour; with more, what was asked for longest ago is let go earlier (C2.7)", () => {
+  const looked: Thing[] = [];
+  const registry = new Registry<Thing>(new FakeClock(), (thing) => looked.push(thing) > 0);
+  const things = Array.from({ length: 10_001 }, () => new Thing());
+  for (const [n, thing] of things.slice(0, -1).entries()) registry.set(`${n}`, thing);
+  expect(looked).toEqual([]);
+  registry.set("more", things.at(-1)!);
+  expect(looked[0]).toBe(things[0]);
+});
+
 describe("options", () => {
   const fn = (): void => {};
   class Place {}
@@ -147,6 +176,7 @@ describe("options", () => {
     ],
     [{ a: Number.NaN }, { a: Number.NaN }],
     [{ a: undefined }, {}],
+    [{ a: Object.assign(Object.create(null), { b: 1 }) }, { a: { b: 1 } }],
     [{ window: { kind: "count", size: 3 } }, { window: { size: 3, kind: "count" } }],
     [{ match: [/a/g, "b", Place] }, { match: [/a/g, "b", Place] }],
     [
@@ -169,6 +199,8 @@ describe("options", () => {
     ["fn", { fn: () => {} }, { fn: () => {} }],
     ["place", { place: new Place() }, { place: new Place() }],
     ["place", { place: null }, { place: {} }],
+    ["match", { match: /a/ }, { match: "/a/" }],
+    ["fn", { fn }, {}],
   ])("another %s is another thing, and the error says which (C2.7)", (option, one, other) => {
     for (const [built, asked] of [
       [one, other],
@@ -177,8 +209,15 @@ describe("options", () => {
       expect(() => mustBeSame('Lock "a"', built!, asked!)).toThrow(ConfigError);
       expect(() => mustBeSame('Lock "a"', built!, asked!)).toThrow(`Lock "a" exists with another ${option}.`);
     }
+    if (option === "a") expect(() => mustBeSame("It", one, other)).toThrow("another a. It has 1, not 2. Ask for it");
     const advice = option === "fn" ? "make it once, outside" : "Ask for it with the options it has, or with none";
     expect(() => mustBeSame("It", one, other)).toThrow(advice);
+    expect(() => mustBeSame("It", other, one)).toThrow(advice);
+    if (option !== "fn") expect(() => mustBeSame("It", one, other)).not.toThrow("Functions");
+  });
+
+  test("that look alike are different all the same, and the error shows no difference (C2.7)", () => {
+    expect(() => mustBeSame("It", { place: new Place() }, { place: new Place() })).toThrow("another place. Ask for it");
   });
 
   test("that hold themselves are different, and end nothing (C2.7)", () => {

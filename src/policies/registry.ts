@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { ConfigError } from "../core/errors.ts";
+import { show } from "../core/options.ts";
 import type { Runtime } from "../core/runtime.ts";
 
 /** What nobody has asked for this long may be forgotten. */
@@ -29,7 +30,7 @@ export class Registry<T extends object> {
   /** In the order in which they were last looked at. */
   readonly #entries = new Map<string, Entry<T>>();
   /** Goes from the oldest to the youngest. A new walk would begin with all that was deleted since the map was packed. */
-  #walk = this.#entries.entries();
+  readonly #walk = this.#entries.entries();
   /** The entry that the walk has come to. */
   #oldest: [string, Entry<T>] | null = null;
 
@@ -71,9 +72,9 @@ export class Registry<T extends object> {
   }
 
   #lookAtOldest(now: number): void {
-    const oldest = (this.#oldest ??= this.#nextOldest());
-    if (oldest === null) return;
-    const [name, entry] = oldest;
+    // The walk never ends: what was set just now still lies ahead of it, or there are thousands of others.
+    this.#oldest ??= this.#walk.next().value!;
+    const [name, entry] = this.#oldest;
     const stands = this.#entries.get(name) === entry;
     if (stands && now - entry.lookedAt < IDLE_MS && this.#entries.size <= MOST) return;
     this.#oldest = null;
@@ -89,14 +90,6 @@ export class Registry<T extends object> {
     }
     entry.lookedAt = now;
     this.#entries.set(name, entry);
-  }
-
-  #nextOldest(): [string, Entry<T>] | null {
-    const { done, value } = this.#walk.next();
-    if (done !== true) return value;
-    // It ends where the only entry left is the one that it has come to.
-    this.#walk = this.#entries.entries();
-    return null;
   }
 }
 
@@ -123,10 +116,10 @@ export function mustBeSame(thing: string, built: object, asked: object): void {
   const [of, other] = [built as Record<string, unknown>, asked as Record<string, unknown>];
   const differing = Object.keys({ ...of, ...other }).find((option) => !same(of[option], other[option]));
   if (differing === undefined) return;
-  const why =
-    typeof of[differing] === "function" || typeof other[differing] === "function"
-      ? " Functions are the same only where they are one and the same: make it once, outside."
-      : "";
+  const [has, wanted] = [of[differing], other[differing]];
+  let why = show(has) === show(wanted) ? "" : ` It has ${show(has)}, not ${show(wanted)}.`;
+  if (typeof has === "function" || typeof wanted === "function")
+    why = " Functions are the same only where they are one and the same: make it once, outside.";
   throw new ConfigError(
     `${thing} exists with another ${differing}.${why} Ask for it with the options it has, or with none, or take another name.`,
   );

@@ -259,6 +259,23 @@ describe("waiting for a shared lock", () => {
     waiting.value!.release();
   });
 
+  test("is not overtaken for ever by those who are nearer to the place (C3.3)", async () => {
+    const far = new Process(clock, place, () => clock.sleep(475));
+    let goesOn = true;
+    const again = async (lock: ResourceLock): Promise<void> => {
+      while (goesOn) await lock.withPermit(() => clock.sleep(60));
+    };
+    const near = [again(one.lock()), again(two.lock())];
+    await clock.advance(100);
+    const acquired = watch(far.lock({ acquireTimeoutMs: 3_000, leaseMs: 3_000 }).acquire("far"));
+    await clock.advance(3_000);
+    acquired.value?.release();
+    goesOn = false;
+    await clock.advance(LEASE_MS);
+    await Promise.all(near);
+    expect(acquired).toMatchObject({ settled: true, value: { holderId: "far" } });
+  });
+
   test("ends with the holders of all processes in the error, the events and the count (C3.3)", async () => {
     const locks = [
       one.lock({ maxConcurrent: 2 }),
@@ -286,6 +303,33 @@ describe("waiting for a shared lock", () => {
     later.release();
   });
 
+  test("asks no more when its time is up, and gives up its place in line (C3.3)", async () => {
+    const { clock: own, events } = two;
+    const options = { name: "ledger", lease: two.state, leaseMs: LEASE_MS, acquireTimeoutMs: 750 };
+    const patient = new ResourceLock(options, { clock: own, events, random: () => 1 });
+    const held = await one.lock().acquire("holder");
+    const waiting = watch(patient.acquire("waits"));
+    await clock.advance(749);
+    expect(two.updates).toBe(3);
+    await clock.advance(1);
+    expect(waiting.error).toBeInstanceOf(ContentionDetectedError);
+    // The last one takes its place out of the line.
+    expect(two.updates).toBe(4);
+    held.release();
+    await clock.advance(0);
+    const next = await one.lock({ acquireTimeoutMs: 0 }).acquire("next");
+    next.release();
+  });
+
+  test("a single try takes the time of its answer, also the longest (C3.3)", async () => {
+    const slow = new Process(clock, place, (what) => (what === "request" ? clock.sleep(1_000) : Promise.resolve()));
+    const asked = watch(slow.lock({ acquireTimeoutMs: 0, leaseMs: 10_000 }).acquire("slow"));
+    await clock.advance(1_000);
+    expect(asked.value?.holderId).toBe("slow");
+    asked.value!.release();
+    await clock.advance(1_000);
+  });
+
   test("with acquireTimeoutMs 0 it asks once (C3.3)", async () => {
     const permit = await one.lock().acquire("import");
     const lock = two.lock({ acquireTimeoutMs: 0 });
@@ -298,22 +342,42 @@ describe("waiting for a shared lock", () => {
   });
 
   test("an abort ends it at once, at whichever step, and leaves nothing behind (C1.6)", async () => {
-    for (let ticks = 0; ticks < 30; ticks++) {
-      const held = ticks % 2 === 0 ? await one.lock().acquire("import") : null;
+    const cases = [0, 30_000].flatMap((acquireTimeoutMs) => [true, false].map((busy) => ({ acquireTimeoutMs, busy })));
+    for (const { acquireTimeoutMs, busy } of cases)
+      for (let ticks = 0; ticks < 30; ticks++) {
+        const held = busy ? await one.lock().acquire("import") : null;
+        const caller = new AbortController();
+        const lock = two.lock({ acquireTimeoutMs });
+        const waiting = watch(lock.acquire("report", { signal: caller.signal }));
+        for (let i = 0; i < ticks; i++) await Promise.resolve();
+        caller.abort("gone");
+        await clock.advance(0);
+        // A single try may have been refused by then.
+        const refused = busy && acquireTimeoutMs === 0 && waiting.error instanceof ContentionDetectedError;
+        if (waiting.value !== undefined) waiting.value.release();
+        else if (!refused) expect(waiting).toMatchObject({ error: "gone" });
+        held?.release();
+        await clock.advance(0);
+        const free = await one.lock({ acquireTimeoutMs: 0 }).acquire("next");
+        free.release();
+        expect(lock.getStats()).toMatchObject({ currentHolders: [], timeouts: refused ? 1 : 0 });
+        expect(clock.pendingTimers).toBe(0);
+      }
+  });
+
+  test("an abort right after its own process has handed on a permit asks nobody any more (C1.6)", async () => {
+    for (let ticks = 0; ticks < 12; ticks++) {
+      const lock = one.lock({ name: `lock ${ticks}` });
+      const held = await lock.acquire("a");
       const caller = new AbortController();
-      const lock = two.lock();
-      const waiting = watch(lock.acquire("report", { signal: caller.signal }));
+      const waiting = watch(lock.acquire("b", { signal: caller.signal }));
+      one.way = "silent";
+      held.release();
       for (let i = 0; i < ticks; i++) await Promise.resolve();
       caller.abort("gone");
       await clock.advance(0);
-      if (waiting.value !== undefined) waiting.value.release();
-      else expect(waiting).toMatchObject({ error: "gone" });
-      held?.release();
-      await clock.advance(0);
-      const free = await one.lock({ acquireTimeoutMs: 0 }).acquire("next");
-      free.release();
-      expect(lock.getStats()).toMatchObject({ currentHolders: [], timeouts: 0 });
-      expect(clock.pendingTimers).toBe(0);
+      expect(waiting).toMatchObject({ settled: true, error: "gone" });
+      one.way = "open";
     }
   });
 
@@ -340,6 +404,25 @@ describe("waiting for a shared lock", () => {
       other.value!.release();
       await clock.advance(0);
     }
+  });
+
+  test("a grant that is heard of too late is not taken up again, though it still lasts in the shared state (C3.3)", async () => {
+    const delays = [290, 10];
+    const slow = new Process(clock, place, async () => {
+      const delayMs = delays.shift() ?? 0;
+      if (delayMs > 0) await clock.sleep(delayMs);
+    });
+    const late = watch(slow.lock({ leaseMs: 300 }).acquire("late"));
+    await clock.advance(299);
+    expect(late.settled).toBe(false);
+    while (late.value === undefined) await clock.advance(1);
+    const { signal } = late.value;
+    slow.way = "silent";
+    const next = watch(two.lock({ leaseMs: 300 }).acquire("next"));
+    while (next.value === undefined) await clock.advance(1);
+    // Nobody else has it before the first one knows that it is lost.
+    expect(signal.aborted).toBe(true);
+    for (const permit of [late.value, next.value]) permit.release();
   });
 
   test("an answer that comes when its lease has run out is no permit (C3.3)", async () => {
@@ -437,8 +520,11 @@ describe("a lease", () => {
       // The last renewal that was answered was sent at a third of the first lease.
       await clock.advance(LEASE_MS - 1);
       expect(permit.signal.aborted).toBe(false);
+      const { updates } = one;
       await clock.advance(1);
       expect(permit.signal.reason).toBeInstanceOf(LeaseLostError);
+      // In that moment it is too late to ask once more.
+      expect(one.updates).toBe(updates);
       one.way = "open";
       permit.release();
       const next = await two.lock({ acquireTimeoutMs: 0 }).acquire("b");
@@ -499,6 +585,27 @@ describe("a lease", () => {
     expect(log).toEqual([]);
     expect(clock.pendingTimers).toBe(0);
   });
+
+  test.each(["refuses", "open"] as const)(
+    "is not lost after its release, though a renewal was under way that the place then %s (C3.3)",
+    async (way) => {
+      let delayMs = 0;
+      const slow = new Process(clock, place, async () => {
+        if (delayMs > 0) await clock.sleep(delayMs);
+      });
+      const log = record(slow.events);
+      const permit = await slow.lock().acquire("a");
+      delayMs = 10;
+      await clock.advance(LEASE_MS / 3 + 5);
+      permit.release();
+      permit.release();
+      slow.way = way;
+      await clock.advance(10 * LEASE_MS);
+      expect(permit.signal.aborted).toBe(false);
+      expect(log).toEqual([]);
+      expect(slow.updates).toBe(3);
+    },
+  );
 
   test("that has run out in a stall shows it to a holder who goes on before its timer does (C3.3)", async () => {
     for (const look of ["signal", "release"]) {
@@ -595,6 +702,21 @@ describe("where the shared state is away", () => {
     permit.release();
     expect(lock.getStats()).toMatchObject({ timeouts: 0, currentHolders: [] });
     expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("a place that throws at once is one that rejects: a release throws nothing and frees what is here (C0.6, C3.3)", async () => {
+    const { update } = one.state;
+    const broken = (): never => {
+      throw new TypeError("broken");
+    };
+    const lock = one.lock({ acquireTimeoutMs: 0 });
+    const permit = await lock.acquire("a");
+    one.state.update = broken;
+    permit.release();
+    await expect(lock.acquire("b")).rejects.toThrow("broken");
+    one.state.update = update;
+    await clock.advance(LEASE_MS);
+    expect(await lock.withPermit(() => "done")).toBe("done");
   });
 });
 

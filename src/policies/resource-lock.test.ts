@@ -59,7 +59,7 @@ describe("acquire", () => {
     expect(error).toBeInstanceOf(ContentionDetectedError);
     expect(error).toMatchObject({ code: "CONTENTION", resource: "ledger", waitMs: 200, holders: ["import", "import"] });
     expect((error as Error).message).toBe(
-      'Lock "ledger" was not acquired within 200 ms. It is held by "import", "import".',
+      'Lock "ledger" was not acquired within 200 ms. It is held by "import", "import". Come back later, or wait longer for it.',
     );
     expect(log).toMatchObject([
       { type: "lock.contended", policy: "ledger", waitMs: 200, holders: ["import", "import"] },
@@ -124,6 +124,7 @@ describe("acquire", () => {
     for (const id of ["__proto__", "../x", "\0", "A", "a"]) await lock.acquire(id);
     expect(lock.getStats().currentHolders).toEqual(["__proto__", "../x", "\0", "A", "a"]);
     await expect(lock.acquire("")).rejects.toThrow(ConfigError);
+    await expect(lock.acquire("")).rejects.toThrow('the holder of lock "lock"');
     await expect(lock.acquire("x".repeat(513))).rejects.toThrow(ConfigError);
   });
 });
@@ -153,6 +154,21 @@ describe("contention", () => {
     void lock.acquire("b");
     await runtime.clock.advance(100);
     expect(lock.getStats()).toMatchObject({ contentionCount: 1, totalAcquisitions: 2 });
+  });
+
+  test("a threshold beyond acquireTimeoutMs is passed when the time is up, and not later (C3.3)", async () => {
+    const { runtime, lock } = world({ acquireTimeoutMs: 50, contentionThresholdMs: 60 });
+    const log = record(runtime.events);
+    await runtime.clock.advance(1_000);
+    const first = await lock.acquire("import");
+    const waiting = lock.executeOutcome(() => "never called");
+    await runtime.clock.advance(1_000);
+    expect(await waiting).toMatchObject({ refused: true, error: { waitMs: 50 } });
+    first.release();
+    expect(log).toMatchObject([
+      { type: "lock.contended", policy: "lock", waitMs: 50 },
+      { type: "lock.timed_out", policy: "lock", waitMs: 50 },
+    ]);
   });
 
   test("a short wait is none (C3.3)", async () => {
@@ -220,6 +236,36 @@ describe("withPermit and execute", () => {
     expect(await lock.withPermit((permit) => [permit.holderId, ...holders()], "import")).toEqual(["import", "import"]);
     expect(await lock.withPermit(holders)).toEqual(["unnamed"]);
     expect(await lock.execute(holders, { key: "tenant 7" })).toEqual(["tenant 7"]);
+    expect(await lock.executeOutcome(holders, { key: "tenant 7" })).toEqual({ ok: true, value: ["tenant 7"] });
+    expect(await lock.executeOutcome(holders)).toEqual({ ok: true, value: ["unnamed"] });
+    const permits = [await lock.acquire("a"), await lock.acquire("b")];
+    const waiting = [lock.execute(holders, { key: "tenant 7" }), lock.execute(holders)];
+    permits[0]!.release();
+    expect(await Promise.all(waiting)).toEqual([
+      ["b", "tenant 7"],
+      ["b", "unnamed"],
+    ]);
+    permits[1]!.release();
+  });
+
+  test("a call that was aborted before, or does not get the lock in time, is not made (C1.6, C3.3)", async () => {
+    const { runtime, lock } = world({ acquireTimeoutMs: 10 });
+    const never = (): never => expect.unreachable();
+    await expect(lock.execute(never, { signal: AbortSignal.abort("before") })).rejects.toBe("before");
+    expect(lock.getStats()).toMatchObject({ totalAcquisitions: 0, contentionRate: 0 });
+    const permit = await lock.acquire("a");
+    const late = lock.execute(never).catch((error: unknown) => error);
+    await runtime.clock.advance(10);
+    expect(await late).toMatchObject({ code: "CONTENTION", holders: ["a"] });
+    permit.release();
+  });
+
+  test("a permit has one signal, and leaving its block releases it (C3.3)", async () => {
+    const { lock } = world();
+    const permit = await lock.acquire("a");
+    expect(permit.signal).toBe(permit.signal);
+    permit[Symbol.dispose]();
+    expect(lock.getStats().currentHolders).toEqual([]);
   });
 
   test("a refusal is a value of executeOutcome, with the holders of its moment (C3.10)", async () => {

@@ -265,13 +265,12 @@ export class ResourceLock extends PolicyBase {
       const waitMs = clock.now() - startedAt;
       events.emit?.("lock.contended", { policy: this.name, waitMs, holders: this.#allHolders() });
     };
-    const threshold =
-      this.#contentionThresholdMs < this.#acquireTimeoutMs ? clock.timer(this.#contentionThresholdMs, contend) : null;
+    const threshold = clock.timer(this.#contentionThresholdMs, contend);
     let permit: Permit | null;
     try {
       permit = await this.#obtain(holderId, call, startedAt);
     } finally {
-      threshold?.cancel();
+      threshold.cancel();
     }
     const waitMs = clock.now() - startedAt;
     this.#waits.record(waitMs);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../testing/fake-clock.ts";
-import { retryAfterOf } from "./retry-after.ts";
+import { headersOf, retryAfterOf } from "./retry-after.ts";
 
 // Wall time is 2026-01-01T00:00:00Z.
 const clock = new FakeClock();
@@ -39,11 +39,14 @@ describe("what a hint may be (C1.5)", () => {
     ["0", 0],
     ["120", 120_000],
     ["0.5", 500],
+    ["0.25", 250],
     [" 7 ", 7_000],
     [7, 7_000],
     ["Thu, 01 Jan 2026 00:00:30 GMT", 30_000],
     ["Thursday, 01-Jan-26 00:00:30 GMT", 30_000],
+    ["Thu Jan  1 00:00:30 2026", 30_000],
     ["2026-01-01T00:00:30Z", 30_000],
+    ["Thu, 01 Jan 2026 02:00:30 +0200", 30_000],
     ["Wed, 31 Dec 2025 23:00:00 GMT", 0],
     ["", undefined],
     ["soon", undefined],
@@ -78,6 +81,23 @@ describe("what a hint may be (C1.5)", () => {
     jumped.jumpWall(-10_000);
     expect(retryAfterOf({ headers: { "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT" } }, jumped)).toBe(40_000);
   });
+});
+
+test("a date without a zone is in UTC, wherever the process runs (C1.5)", () => {
+  const { TZ } = process.env;
+  process.env.TZ = "America/New_York";
+  try {
+    expect(asked({ headers: { "retry-after": "Thu Jan  1 00:00:30 2026" } })).toBe(30_000);
+  } finally {
+    if (TZ === undefined) delete process.env.TZ;
+    else process.env.TZ = TZ;
+  }
+});
+
+test("what is no object is no set of headers", () => {
+  const headers = {};
+  expect(headersOf({ headers })).toBe(headers);
+  for (const none of [null, undefined, "text", 5]) expect(headersOf({ response: { headers: none } })).toBeUndefined();
 });
 
 test("an error without a hint, or whose headers cannot be read, asks for nothing", () => {

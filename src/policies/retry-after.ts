@@ -4,12 +4,11 @@ import { causesOf, fieldOf } from "../core/errors.ts";
 /** Anything with `get`, such as `Headers`, or a plain record of headers in any case. */
 export type HeaderBag = { get(name: string): string | null } | Record<string, unknown>;
 
-function header(bag: HeaderBag, name: string): string | undefined {
-  if (typeof bag.get === "function") return (bag as { get(name: string): string | null }).get(name) ?? undefined;
-  const key = Object.keys(bag).find((candidate) => candidate.toLowerCase() === name);
-  const value = key === undefined ? undefined : (bag as Record<string, unknown>)[key];
-  const first: unknown = Array.isArray(value) ? value[0] : value;
-  return typeof first === "string" || typeof first === "number" ? String(first) : undefined;
+/** A header as text. One that is missing reads as "undefined" or "null", which is neither a number nor a date. */
+function header(bag: HeaderBag, name: string): string {
+  if (typeof bag.get === "function") return String((bag as { get(name: string): string | null }).get(name));
+  const value: unknown = Object.entries(bag).find(([key]) => key.toLowerCase() === name)?.[1];
+  return String(Array.isArray(value) ? value[0] : value);
 }
 
 /** The headers of an error, of a response, or of a result that carries its response. */
@@ -19,7 +18,7 @@ export function headersOf(error: unknown): HeaderBag | undefined {
   return typeof found === "object" && found !== null ? (found as HeaderBag) : undefined;
 }
 
-const isDelay = (ms: number): boolean => Number.isFinite(ms) && ms >= 0;
+const isDelay = (ms: unknown): ms is number => Number.isFinite(ms) && (ms as number) >= 0;
 
 /**
  * How long a failed server asked us to wait, in milliseconds, or undefined where it said nothing (C1.5). Reads
@@ -36,7 +35,7 @@ export function retryAfterOf(error: unknown, clock: Clock): number | undefined {
 
 function waitAskedBy(error: unknown, clock: Clock): number | undefined {
   const own = fieldOf(error, "retryAfterMs");
-  if (typeof own === "number" && isDelay(own)) return own;
+  if (isDelay(own)) return own;
   const headers = headersOf(error);
   try {
     return headers && waitInHeaders(headers, clock);
@@ -46,15 +45,19 @@ function waitAskedBy(error: unknown, clock: Clock): number | undefined {
   }
 }
 
+/** One that ends with its year, as C's asctime() writes it, says no zone and means UTC (RFC 9110 §5.6.7). */
+function httpDate(text: string): number {
+  return parseDate(text.replace(/ \d{4}$/, "$& UTC"));
+}
+
 /** The wait that headers ask for, in milliseconds. */
 export function waitInHeaders(headers: HeaderBag, clock: Clock): number | undefined {
   for (const name of ["retry-after-ms", "x-ms-retry-after-ms"]) {
-    const ms = Number.parseFloat(header(headers, name) ?? "");
+    const ms = Number.parseFloat(header(headers, name));
     if (isDelay(ms)) return ms;
   }
-  const text = header(headers, "retry-after")?.trim();
-  if (text === undefined || text === "") return undefined;
+  const text = header(headers, "retry-after").trim();
   // A date is wall time on both sides; one that has passed means now.
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Math.max(0, parseDate(text) - clock.wallNow());
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Math.max(0, httpDate(text) - clock.wallNow());
   return isDelay(ms) ? ms : undefined;
 }

@@ -194,8 +194,13 @@ test("in an outage, all policies that share it retry a tenth of the calls, plus 
 test("options are checked, and a policy describes the budget it has (C0.3, C3.12)", () => {
   for (const options of [{ ratio: 1.5 }, { capacity: 0 }, { minRetriesPerSecond: -1 }, { rate: 1 }] as object[])
     expect(() => new RetryBudget(options)).toThrow(ConfigError);
-  expect(() => new RetryPolicy({ retryBudget: {} as RetryBudget })).toThrow(
-    "retry.retryBudget must be a RetryBudget, got an object.",
+  expect(() => new RetryBudget({ ratio: 1.5 })).toThrow("retryBudget.ratio must be a number from 0 to 1, got 1.5.");
+  for (const retryBudget of [{}, { take: () => true }, { deposit: () => {} }])
+    expect(() => new RetryPolicy({ retryBudget: retryBudget as unknown as RetryBudget })).toThrow(
+      "retry.retryBudget must be a RetryBudget, got an object.",
+    );
+  expect(() => new RetryPolicy({ retryBudget: null as unknown as RetryBudget })).toThrow(
+    "retry.retryBudget must be a RetryBudget, got null.",
   );
   expect(new RetryPolicy({ retryBudget: new RetryBudget() }).describe().options.retryBudget).toEqual({
     name: "retryBudget",

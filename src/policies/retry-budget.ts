@@ -98,6 +98,5 @@ export class RetryBudget {
 export const aRetryBudget: Rule = {
   says: "a RetryBudget",
   allows: (value) =>
-    typeof (value as RetryBudget | null)?.take === "function" &&
-    typeof (value as RetryBudget | null)?.deposit === "function",
+    typeof (value as RetryBudget | null)?.take === "function" && typeof (value as RetryBudget).deposit === "function",
 };

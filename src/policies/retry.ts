@@ -86,7 +86,7 @@ export class RetryPolicy extends PolicyBase {
   readonly kind = "retry";
   readonly name: string;
   readonly #settings: Settings;
-  readonly #retryable: Matches | undefined;
+  readonly #retryable: Matches;
   readonly #budget: RetryBudget | undefined;
   readonly #runtime: Runtime;
 
@@ -99,10 +99,10 @@ export class RetryPolicy extends PolicyBase {
       "maxAttempts",
       (retries) => retries + 1,
     );
-    const { name = "retry", maxAttempts = 3, retryableErrors } = folded;
+    const { name = "retry", maxAttempts = 3, retryableErrors = () => true } = folded;
     this.#settings = { ...DEFAULTS, ...folded, name, maxAttempts };
     this.name = name;
-    this.#retryable = retryableErrors === undefined ? undefined : compileMatcher(retryableErrors);
+    this.#retryable = compileMatcher(retryableErrors);
     this.#budget = folded.retryBudget;
     this.#runtime = runtime;
   }
@@ -160,7 +160,7 @@ export class RetryPolicy extends PolicyBase {
       if (attempt >= this.#settings.maxAttempts) throw this.#exhausted(calls, error, "no attempts are left");
       delayMs = Math.max(this.delayFor(attempt, delayMs), askedMs ?? 0);
       const tooLate = (why: string): unknown => (refused ? error : this.#exhausted(calls, error, why));
-      if (call.deadline !== Infinity && clock.now() + delayMs >= call.deadline)
+      if (clock.now() + delayMs >= call.deadline)
         throw tooLate(`a wait of ${Math.ceil(delayMs)} ms would pass the deadline`);
       if (this.#budget?.take() === false) throw this.#overBudget(calls, error, this.#budget.name);
       this.#runtime.events.emit?.("retry.scheduled", { policy: this.name, attempt, delayMs, error });
@@ -181,7 +181,7 @@ export class RetryPolicy extends PolicyBase {
   }
 
   #worthRetrying(error: unknown): boolean {
-    return !isFinal(error) && (isRefusal(error) || this.#retryable === undefined || this.#retryable(error));
+    return !isFinal(error) && (isRefusal(error) || this.#retryable(error));
   }
 
   #exhausted(attempts: number, error: unknown, why: string): RetryExhaustedError {

@@ -11,12 +11,14 @@ import {
   ordered,
   type ProbeEnd,
   settled,
+  stateIn,
 } from "./shared-breaker.ts";
 
 /** A record on a clock that the test sets, with the members' reports in short. */
 class Place {
   now = 1_000_000;
   record: BreakerRecord | undefined;
+  keepMs = 0;
   readonly settings: BreakerSettings;
 
   constructor(options: CircuitBreakerOptions<never> = {}) {
@@ -31,6 +33,7 @@ class Place {
     expect(change(this.record, this.now)).toEqual({ next, keepMs, result });
     if (next !== undefined) expect(keepMs).toBeGreaterThanOrEqual(3_600_000);
     this.record = next;
+    this.keepMs = keepMs;
     return result;
   }
 
@@ -95,6 +98,12 @@ describe("failures in a row", () => {
     expect(place.record).toBeUndefined();
   });
 
+  test("of one's own are enough without a quorum, so who had them is not kept (C2.8, C2.9)", () => {
+    const place = new Place();
+    place.report("F");
+    expect(place.record).not.toHaveProperty("blamed");
+  });
+
   test("do not open below volumeThreshold calls of all instances together (C2.1, C2.9)", () => {
     const place = new Place({ failureThreshold: 2, volumeThreshold: 6 });
     place.report("SS", { instance: "a" });
@@ -110,7 +119,7 @@ describe("a window of time", () => {
     const place = new Place({ window });
     expect(place.report("FFF", { instance: "a" }).kind).toBe("closed");
     expect(place.report("SSSS", { instance: "b" })).toMatchObject({
-      kind: "closed",
+      ...{ kind: "closed", failures: 3 },
       totals: { calls: 7, failures: 3 },
     });
     expect(place.report("F", { instance: "c" })).toMatchObject({ kind: "open", failures: 4 });
@@ -129,11 +138,26 @@ describe("a window of time", () => {
   test("takes calls for as old as they were when they are told (C2.9)", () => {
     const place = new Place({ window });
     place.report("SSS", { agoMs: 900 });
-    place.report("SS", { agoMs: 1_000 });
+    expect(place.report("SS", { agoMs: 1_000 }).totals).toMatchObject({ calls: 3 });
     place.report("F");
     expect(place.report("").totals).toMatchObject({ calls: 4, failures: 1 });
     place.now += 100;
     expect(place.report("").totals).toMatchObject({ calls: 1, failures: 1 });
+  });
+
+  test("adds up slow calls of one tenth (C2.1, C2.9)", () => {
+    const place = new Place({ window, slowCallMs: 5 });
+    place.report("s");
+    expect(place.report("s").totals).toEqual({ calls: 2, failures: 0, slow: 2 });
+    expect((place.record as { parts: unknown[] }).parts).toHaveLength(1);
+  });
+
+  test("that has forgotten everything leaves no record, also where volumeThreshold is above 1 (C2.9)", () => {
+    const place = new Place({ window, volumeThreshold: 3 });
+    place.report("F");
+    place.now += 1_000;
+    place.report("");
+    expect(place.record).toBeUndefined();
   });
 
   test("keeps one part for each tenth, however many reports there are (C2.8, C2.9)", () => {
@@ -158,8 +182,28 @@ describe("a window of calls", () => {
   test("forgets a part of a long report call by call, what succeeded first (C2.9)", () => {
     const place = new Place({ window: { kind: "count", size: 10, failureRateThreshold: 1 } });
     place.report("SSSSSSSSFF");
-    expect(place.report("FFFF")).toMatchObject({ totals: { calls: 10, failures: 6 } });
+    expect(place.report("FFFF")).toMatchObject({ totals: { calls: 10, failures: 6, slow: 0 } });
     expect(place.report("SSSSS")).toMatchObject({ totals: { calls: 10, failures: 5 } });
+  });
+
+  test("forgets no failure before what came before it, though it puts calls together (C2.9)", () => {
+    const place = new Place({ window: { kind: "count", size: 100, failureRateThreshold: 1, minimumCalls: 100 } });
+    for (const calls of ["F", "SS", "F"]) place.report(calls);
+    expect(place.report("S".repeat(98)).totals).toMatchObject({ calls: 100, failures: 1 });
+  });
+
+  test("of single calls is kept in no more than fifty parts, however long it goes on (C2.8, C2.9)", () => {
+    const place = new Place({ window: { kind: "count", size: 100, failureRateThreshold: 1, minimumCalls: 100 } });
+    for (let n = 0; n < 120; n++) {
+      place.report(n % 10 === 0 ? "F" : "S");
+      if (n % 2 === 1) expect((place.record as { parts: unknown[] }).parts.length).toBeLessThanOrEqual(50);
+    }
+  });
+
+  test("is left as it is by a member that only asks (C2.9)", () => {
+    const place = new Place({ window: { kind: "count", size: 4, failureRateThreshold: 1 } });
+    place.report("");
+    expect(place.record).toBeUndefined();
   });
 
   test("of many calls is kept in few parts (C2.8, C2.9)", () => {
@@ -178,6 +222,24 @@ describe("a window of calls", () => {
 });
 
 describe("probes", () => {
+  test("get no lease where there is no record, and what one brings then leaves none (C2.9)", () => {
+    const place = new Place();
+    expect(place.lease("one")).toBe(false);
+    expect(place.end("one", "failure")).toBe(false);
+    expect(place.record).toBeUndefined();
+  });
+
+  test("are answered with what is so, which never vouches for what the member has counted (C2.3, C2.9)", () => {
+    const place = due();
+    place.now += 30;
+    expect(place.make(leased(place.settings, "one")).view).toEqual({
+      ...{ at: place.now, generation: place.record!.generation, kind: "half_open", same: false, reopened: 1 },
+      ...{ failures: 1, successes: 0, totals: null, openForMs: 130, leftMs: 0 },
+    });
+    const probe = { instance: "a", lease: "one", end: "success" } as const;
+    expect(place.make(settled(place.settings, probe, 0.5)).view).toMatchObject({ same: false, successes: 1 });
+  });
+
   test("get a lease only when the open time is over, by the time of the place (C2.9)", () => {
     const place = due();
     place.now -= 1;
@@ -210,6 +272,13 @@ describe("probes", () => {
     expect(place.record!.kind).toBe("half_open");
     place.end("next", "success");
     expect(place.record!.kind).toBe("closed");
+  });
+
+  test("that hang make room for others in the very instant in which their time is over (C2.3, C2.9)", () => {
+    const place = due({ probeTimeoutMs: 500 });
+    place.lease("hung");
+    place.now += 500;
+    expect(["next", "third"].map((lease) => place.lease(lease))).toEqual([true, false]);
   });
 
   test("close it after successThreshold, and open it for longer when one fails (C2.2, C2.9)", () => {
@@ -288,6 +357,12 @@ describe("generations", () => {
     }
   });
 
+  test("that follow each other within a millisecond are told apart (C2.3, C2.9)", () => {
+    const place = new Place();
+    const generations = Array.from({ length: 5 }, () => place.make(ordered(place.settings, "isolated")).generation);
+    expect(generations).toEqual([0, 1, 2, 3, 4].map((n) => 1_000_000 + n));
+  });
+
   test("a closed record is kept for an hour, so that what began before is known; then it goes (C2.3, C2.9)", () => {
     const place = due({ successThreshold: 1 });
     place.lease("one");
@@ -306,7 +381,15 @@ describe("a quorum", () => {
     const place = new Place({ failureThreshold: 3, quorum: 2 });
     expect(place.report("FFFFFFFF", { instance: "a" })).toMatchObject({ kind: "closed", failures: 8 });
     expect(place.report("F", { instance: "a" }).kind).toBe("closed");
+    place.report("", { instance: "b" });
     expect(place.report("F", { instance: "b" }).kind).toBe("open");
+  });
+
+  test("of failures in a row is not made up by an instance that only succeeded (C2.9)", () => {
+    const place = new Place({ failureThreshold: 3, quorum: 2 });
+    place.report("FF", { instance: "a" });
+    place.report("SS", { instance: "b", endsRow: false });
+    expect(place.report("FF", { instance: "a" }).kind).toBe("closed");
   });
 
   test("counts only instances whose failures count: a success ends the row for all (C2.9)", () => {
@@ -324,6 +407,31 @@ describe("a quorum", () => {
     expect(place.report("F", { instance: "b" }).kind).toBe("closed");
     place.now += 59_999;
     expect(place.report("F", { instance: "a" }).kind).toBe("open");
+    const window = { kind: "time", sizeMs: 1_000 } as const;
+    const briefly = new Place({ window, failureThreshold: 2, quorum: 2 });
+    briefly.report("F", { instance: "a" });
+    briefly.now += 950;
+    briefly.report("FF", { instance: "b" });
+    briefly.now += 49;
+    expect(briefly.report("F", { instance: "b" }).kind).toBe("open");
+    const gone = new Place({ window, failureThreshold: 2, quorum: 2 });
+    gone.report("F", { instance: "a" });
+    gone.now += 1_000;
+    expect(gone.report("FFF", { instance: "b" }).kind).toBe("closed");
+  });
+
+  test("of a window is made of instances whose calls failed or were slow, not of those that did well (C2.1, C2.9)", () => {
+    const window = { kind: "count", size: 9, failureRateThreshold: 0.1, minimumCalls: 1 } as const;
+    for (const [calls, kind] of [
+      ["S", "closed"],
+      ["F", "open"],
+      ["s", "open"],
+      ["Fs", "open"],
+    ]) {
+      const place = new Place({ window, quorum: 2, slowCallMs: 5 });
+      expect(place.report("FF", { instance: "a" }).kind).toBe("closed");
+      expect(place.report(calls!, { instance: "b" }).kind).toBe(kind);
+    }
   });
 
   test("keeps no more instances than it needs (C2.8, C2.9)", () => {
@@ -343,6 +451,47 @@ describe("a quorum", () => {
     expect(place.end("three", "failure", "b")).toBe(false);
     expect(place.record!.kind).toBe("open");
   });
+});
+
+describe("how long a record is kept that nobody touches", () => {
+  const dayMs = 86_400_000;
+
+  test("is a day, and beyond the time for which it is open (C2.9)", () => {
+    const place = new Place({ failureThreshold: 2, recoveryTimeoutMs: 3 * dayMs });
+    place.report("F");
+    expect(place.keepMs).toBe(dayMs);
+    place.report("F");
+    expect(place.record!.kind).toBe("open");
+    expect(place.keepMs).toBe(4 * dayMs);
+    place.now += 3 * dayMs + 5;
+    place.report("");
+    expect(place.keepMs).toBe(dayMs);
+  });
+
+  test("is for ever after an order by hand (C2.6, C2.9)", () => {
+    const place = new Place();
+    for (const kind of ["isolated", "disabled"] as const) {
+      place.make(ordered(place.settings, kind));
+      expect(place.keepMs).toBe(Infinity);
+    }
+  });
+});
+
+test("what a view says is the same state on another clock (C2.9)", () => {
+  const place = due();
+  place.now -= 40;
+  const state = (): unknown => stateIn(place.report(""), 500);
+  expect(state()).toEqual({ kind: "open", openedAt: 440, until: 540, failures: 1, refusal: null });
+  place.now += 40;
+  place.lease("one");
+  place.now += 10;
+  expect(state()).toEqual({ kind: "half_open", openedAt: 390, failures: 1, successes: 0, probes: new Map() });
+  place.make(ordered(place.settings, "closed"));
+  expect(state()).toEqual({ kind: "closed", calls: 0, failures: 0 });
+  place.make(ordered(place.settings, "isolated"));
+  expect(state()).toEqual({ kind: "isolated", refusal: null });
+  place.make(ordered(place.settings, "disabled"));
+  expect(state()).toEqual({ kind: "disabled" });
 });
 
 describe("orders by hand", () => {

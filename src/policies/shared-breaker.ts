@@ -115,7 +115,7 @@ export function counted(settings: BreakerSettings, batch: Batch, draw: number): 
       ...record,
       calls: row ? Math.min(record.calls + calls, settings.volumeThreshold) : 0,
       failures: row ? (endsRow ? 0 : record.failures) + batch.trailing : 0,
-      parts: row ? [] : withBatch(settings, parts, batch, now),
+      parts: withBatch(settings, parts, batch, now),
       ...blamed(settings, endsRow ? undefined : record.blamed, bad, batch.instance, now),
     };
     const totals = totalsOf(settings, next.parts);
@@ -272,7 +272,7 @@ export function stateIn({ kind, failures, successes, openForMs, leftMs }: FleetV
 }
 
 function hasQuorum({ quorum }: BreakerSettings, { blamed: those }: Blamed): boolean {
-  return quorum === 1 || (those?.length ?? 0) >= quorum;
+  return quorum === 1 || those!.length >= quorum;
 }
 
 /** Those who had failures lately, with `instance` where it `failed` now. */
@@ -286,7 +286,7 @@ function blamed(
   const { quorum, window, recoveryTimeoutMs } = settings;
   if (quorum === 1) return {};
   const lastingMs = window.kind === "time" ? window.sizeMs : Math.max(BLAMED_MS, recoveryTimeoutMs);
-  const others = (last ?? []).filter(([id, at]) => now - at < lastingMs && !(failed && id === instance));
+  const others = last?.filter(([id, at]) => now - at < lastingMs && !(failed && id === instance)) ?? [];
   if (failed) others.push([instance, now]);
   return { blamed: others.slice(-quorum) };
 }
@@ -298,6 +298,7 @@ function recentParts({ window }: BreakerSettings, parts: readonly Part[], now: n
 }
 
 function withBatch({ window }: BreakerSettings, last: readonly Part[], batch: Batch, now: number): Part[] {
+  if (window.kind === "consecutive") return [];
   const parts = [...last];
   if (window.kind === "time") {
     const sliceMs = window.sizeMs / SLICES;
@@ -308,13 +309,12 @@ function withBatch({ window }: BreakerSettings, last: readonly Part[], batch: Ba
     }
     return parts;
   }
-  if (window.kind !== "count") return parts;
   const { size } = window;
   const most = Math.ceil(size / MOST_PARTS);
   const { calls, failures, slow } = sumOf(batch.parts);
   addPart(parts, [0, calls, failures, slow], (part, i) => i === parts.length - 1 && part[1] + calls <= most);
   let excess = parts.reduce((sum, part) => sum + part[1], 0) - size;
-  while (excess > 0 && excess >= parts[0]![1]) excess -= parts.shift()![1];
+  while (excess >= parts[0]![1]) excess -= parts.shift()![1];
   if (excess <= 0) return parts;
   // Failures are reported at once, so that within a part the successes came first: they are forgotten first.
   const [, held, failed, slowed] = parts[0]!;

@@ -145,6 +145,39 @@ describe("the record of a shared budget", () => {
     const { text } = place;
     expect(place.make(late, [{ amount: 5, patient: false, forced: true }]).fates).toEqual([]);
     expect(place.text).toBe(text);
+    // Nor does the last one that comes a second time.
+    place.now += 10;
+    place.make(one.writing, []);
+    expect(place.text).toBe(text);
+  });
+
+  test("what is unconfirmed is held like what is reserved (C3.7)", () => {
+    const place = new Place();
+    const one = new Member("one", place);
+    one.write([30]);
+    const page = { ...one.writing, reserved: 30, unconfirmed: 30 };
+    const want = (amount: number) => ({ amount, patient: false, forced: false });
+    expect(place.make({ ...page, version: 2 }, [want(41), want(40)]).fates).toEqual(["exceeds", "fits"]);
+    place.make({ ...page, version: 3 }, []);
+    // Both have run out together: also where the place has forgotten that it ever held them.
+    for (const awayMs of [LEASE_MS, 10 * 3_600_000]) {
+      const away = new Place();
+      away.text = place.text;
+      away.now += awayMs;
+      new Member("other", away).write();
+      expect(away.make({ ...page, version: 4 }, []).term).toBe(1);
+      expect(away.taken).toBe(0);
+    }
+  });
+
+  test("a term is new to the place and to the member, and begins only where something was held (C3.7)", () => {
+    const place = new Place();
+    const one = new Member("one", place);
+    one.write();
+    place.now += LEASE_MS;
+    expect(one.write([10]).term).toBe(0);
+    place.now += LEASE_MS;
+    expect(place.make({ ...one.writing, version: 3, term: 5 }, []).term).toBe(6);
   });
 
   test("what a process holds that has died is free after its lease, and what it has spent stays spent (C3.7)", () => {
@@ -162,6 +195,23 @@ describe("the record of a shared budget", () => {
     other.write();
     expect(Object.keys(place.record!.pages)).toEqual(["other"]);
     expect(place.taken).toBe(30);
+  });
+
+  test("a place that was emptied learns again what those have spent who live (C3.7)", () => {
+    const place = new Place();
+    const [one, two] = [new Member("one", place), new Member("two", place)];
+    for (const [member, spent] of [
+      [one, 60],
+      [two, 40],
+    ] as const) {
+      member.write([spent]);
+      member.settle(spent);
+      member.write();
+    }
+    place.text = undefined;
+    expect(one.write([40, 1]).fates).toEqual(["fits", "exceeds"]);
+    expect(two.write([1])).toMatchObject({ fates: ["exceeds"], others: { spent: 60, reserved: 40 } });
+    expect(place.taken).toBe(140);
   });
 
   test("one that was only away holds nothing any more, learns so, and is still charged what it spends (C3.7)", () => {

@@ -43,7 +43,7 @@ export interface Want {
 }
 
 /** What became of a want: it fits, it does not, or somebody before it waits for room. */
-export type Fate = "fits" | "exceeds" | "behind";
+type Fate = "fits" | "exceeds" | "behind";
 
 /** What the member learns. */
 export interface Reading {
@@ -81,8 +81,9 @@ export function written(
       others.reserved += other.reserved;
       others.unconfirmed += other.unconfirmed;
     }
-    // A member that was forgotten is among the sum of those. What it knows to be there is not to be there twice.
-    if (mine === undefined) spent -= acknowledged;
+    // A member that was forgotten is among the sum of those. What it knows to be there is not to be there twice. Where
+    // the sum is less, the place was emptied, and what its members still know to be spent is written down anew.
+    if (mine === undefined) spent -= Math.min(spent, acknowledged);
     others.spent += spent;
 
     const stale = mine !== undefined && mine.version >= page.version;

@@ -89,6 +89,19 @@ describe("the record of a shared limiter", () => {
     expect(place.make(granting(limits, [of(1, 4), of(1, 1)]))).toMatchObject({ granted: 1, waitMs: 300 });
   });
 
+  test("holds nothing of a limit that is all there, nor of a pause that is over (C3.4)", () => {
+    const place = new Place();
+    const limits = metersFor(DUAL);
+    expect(place.make(granting(limits, [of(1)])).record).toEqual({ requests: expect.anything() as unknown });
+    place.make(granting(limits, [of(0, 1)]));
+    place.make(learning(limits, {}, 700));
+    place.now += 700;
+    expect(place.make(granting(limits, [])).record).toEqual({ tokens: expect.anything() as unknown });
+    place.now += 1_000;
+    place.make(learning(limits, { requests: 2 }, undefined));
+    expect(place.text).toBeUndefined();
+  });
+
   test("other limits take over what was taken, and limits of other processes stay as they are (C3.4)", () => {
     const kinds = ["token-bucket", "sliding-window"] as const;
     for (const from of kinds)

@@ -25,8 +25,9 @@ test("a question without an answer is over after a second, and what comes later 
   const asked = [1, 2].map(() =>
     place.ask(leave, true, (result) => late.push(result)).catch((error: unknown) => error),
   );
+  const unheard = place.ask(leave, true).catch(() => "none");
   await runtime.clock.advance(999);
-  expect(answers.map(({ key }) => key)).toEqual(["limiter:api", "limiter:api"]);
+  expect(answers.map(({ key }) => key)).toEqual(Array.from({ length: 3 }, () => "limiter:api"));
   await runtime.clock.advance(1);
   for (const each of asked)
     expect(await each).toMatchObject({
@@ -35,7 +36,9 @@ test("a question without an answer is over after a second, and what comes later 
     });
   answers[0]!.resolve("seen");
   answers[1]!.reject(new Error("observed"));
+  answers[2]!.resolve("nobody asked for it late");
   await runtime.clock.advance(0);
+  expect(await unheard).toBe("none");
   expect(late).toEqual(["seen"]);
 });
 

@@ -33,11 +33,13 @@ export class SharedRateLine extends RateLine {
   protected override readonly graceMs: number = 2 * ANSWER_MS;
   readonly #place: SharedPlace<LimiterRecord>;
   #away = false;
-  #tryAgainAt = -Infinity;
+  #tryAgainAt = 0;
   #asking = false;
   /** Room was made while it was asked. */
-  #askAgain = false;
-  #seenAt = -Infinity;
+  #askAgain!: boolean;
+  #seenAt = 0;
+  /** How many answers have been taken over. */
+  #heard = 0;
 
   constructor(state: SharedState, settings: LineSettings, meters: readonly Meter[], runtime: Runtime) {
     super(settings, meters, runtime);
@@ -50,7 +52,7 @@ export class SharedRateLine extends RateLine {
       return super.enter(call, args);
     }
     const now = this.runtime.clock.now();
-    const claim = new Claim(now);
+    const claim = new Claim();
     for (const meter of this.meters) claim[meter.kind] = meter.costOf(call.cost?.[meter.kind], args);
     const waitMs = this.waitMs(claim, now, true);
     // While the first in line waits for room, this one has to wait at least as long.
@@ -91,10 +93,10 @@ export class SharedRateLine extends RateLine {
     }
     if (this.#asking) return;
     this.pumpIn(null);
-    const now = this.runtime.clock.now();
-    // New limits may have made its cost more than there can ever be.
     for (let first = this.line.first; first !== null; first = this.line.first) {
-      if (this.waitMs(first.claim, now, false) !== Infinity) return void this.#ask();
+      const { claim } = first;
+      // New limits may have made its cost more than there can ever be.
+      if (this.meters.every(({ kind, allowance }) => claim[kind] <= allowance.capacity)) return void this.#ask();
       this.leave(first, false);
     }
   }
@@ -115,7 +117,6 @@ export class SharedRateLine extends RateLine {
     const { granted, at } = answer;
     const unused = asked.splice(0, granted).filter((waiter) => !this.#letThrough(waiter, at));
     if (unused.length > 0) this.#tell(this.#returning(unused.map(amountsOf), at), true);
-    if (this.line.first === null) return;
     if (this.line.first !== asked[0]) return this.pump();
     this.#refuseLate();
     if (this.line.first === asked[0] && !this.#askAgain) this.pumpIn(answer.waitMs);
@@ -151,13 +152,13 @@ export class SharedRateLine extends RateLine {
 
   /** In a dry run a call has gone ahead; what would have become of it is only counted. */
   async #watch(claim: Claim, call: Call, now: number): Promise<void> {
+    claim.takenAt = now;
     const untilDeadlineMs = call.deadline - now;
     const withinMs = Math.min(this.maxWaitMs, untilDeadlineMs);
     const answer = await this.#reach(granting(this.meters, [amountsOf({ claim })], withinMs), false);
     if (answer === null) return void this.grant(claim, now);
     const { granted, waitMs, at } = answer;
-    if (granted === 0)
-      return void this.refuse(whyNot(waitMs, this.maxWaitMs, untilDeadlineMs) ?? "wait", claim, waitMs);
+    if (granted === 0) return void this.refuse(whyNot(waitMs, this.maxWaitMs, untilDeadlineMs)!, claim, waitMs);
     claim.sharedAt = at;
     this.granted++;
     if (waitMs > SLACK_MS) this.hasWaited(waitMs);
@@ -172,7 +173,7 @@ export class SharedRateLine extends RateLine {
   #tell(change: LimiterChange<LimiterView>, makesRoom: boolean): void {
     if (this.#away) return;
     void this.#reach(change, false).then(() => {
-      if (!makesRoom || this.waiting === 0) return;
+      if (!makesRoom) return;
       this.#askAgain = true;
       this.pump();
     });
@@ -193,6 +194,7 @@ export class SharedRateLine extends RateLine {
     late?: (view: V) => void,
   ): Promise<V | null> {
     const { clock, events } = this.runtime;
+    const heard = this.#heard;
     let view: V;
     try {
       view = await this.#place.ask(change, awaited, late);
@@ -202,28 +204,36 @@ export class SharedRateLine extends RateLine {
       this.#away = true;
       events.emit?.("limiter.detached", { policy: this.name, error });
       this.pump();
+      // Who has no room here waits for it from now on, and no longer for answers.
+      this.#refuseLate();
+      this.pump();
       return null;
     }
-    if (this.#away) this.#comeBack(view);
-    else this.#see(view);
+    if (this.#away) this.#comeBack(view, heard);
+    else this.#see(view, heard);
     return view;
   }
 
-  /** What went through meanwhile counts for all from now on, as far as it still counts here. */
-  #comeBack(view: LimiterView): void {
+  /** No more is left for all from now on than is left here. What several let through meanwhile is not added up. */
+  #comeBack(view: LimiterView, heard: number): void {
     const now = this.runtime.clock.now();
     const remaining = Object.fromEntries(this.meters.map(({ kind, allowance }) => [kind, allowance.available(now)]));
     const closedForMs = Math.max(0, this.closedUntil - now);
     this.#away = false;
-    this.#see(view);
+    this.#see(view, heard);
     this.runtime.events.emit?.("limiter.attached", { policy: this.name });
     this.learn(remaining, closedForMs);
     this.pump();
   }
 
-  #see({ record, at }: LimiterView): void {
-    if (at < this.#seenAt) return;
+  /**
+   * Takes over what the record says, unless something younger has been heard since it was asked for. (A place that was
+   * emptied may begin with its time anew: what is asked for afterwards is younger, whatever it says.)
+   */
+  #see({ record, at }: LimiterView, heard: number): void {
+    if (at < this.#seenAt && heard < this.#heard) return;
     this.#seenAt = at;
+    this.#heard++;
     const now = this.runtime.clock.now();
     // The answer was on its way for a while: by its clock it is later now, so that nothing is there too early.
     const aheadMs = now - at;

@@ -194,6 +194,14 @@ describe("what comes late", () => {
     expect(seen.error).toBeInstanceOf(TimeoutError);
   });
 
+  test("a value that is given at once ends the limit at once, and leaves no timer for a moment (C1.8)", async () => {
+    const runtime = fakeRuntime();
+    const timeout = new Timeout({ attemptTimeoutMs: 50 }, runtime);
+    const given = [5, null, { then: 5 }].map((value) => timeout.execute(() => value));
+    expect(runtime.clock.pendingTimers).toBe(0);
+    expect(await Promise.all(given)).toEqual([5, null, { then: 5 }]);
+  });
+
   test("a promise of another make that cannot be asked rejects the call and leaves no timer", async () => {
     const runtime = fakeRuntime();
     const unreadable = {

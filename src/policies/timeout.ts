@@ -223,7 +223,7 @@ class TimedCall extends Call implements Deadline {
   #inTime(): boolean {
     if (this.#expiredAt >= 0) return false;
     if (this.#queue !== null) this.#queue.remove(this);
-    else this.#timer?.cancel();
+    else this.#timer!.cancel();
     this.end();
     return true;
   }

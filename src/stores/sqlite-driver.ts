@@ -53,15 +53,24 @@ const CODES: Record<number, string> = {
   26: "NOTADB",
 };
 
-/** What went wrong with a store file, in words that say what to do, from whichever binding it came. */
-export function sqliteError(path: string, doing: string, error: unknown): StoreUnavailableError | StoreCorruptError {
+/** The name of the primary result code in an error, from whichever binding it came. */
+function codeNameOf(error: unknown): string | undefined {
   const { code, errcode, rawCode, message } = error as { [key: string]: unknown };
   // libsql tells why a file cannot be opened at the end of a message only.
   const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(String(message))?.[1];
   const number = [errcode, rawCode, opening && Number(opening)].find((value) => typeof value === "number");
-  const name = number === undefined ? /^SQLITE_([A-Z]+)/.exec(String(code))?.[1] : CODES[number & 0xff];
+  return number === undefined ? /^SQLITE_([A-Z]+)/.exec(String(code))?.[1] : CODES[number & 0xff];
+}
+
+/** Whether somebody else has locked the file. */
+export function isBusy(error: unknown): boolean {
+  return codeNameOf(error) === "BUSY";
+}
+
+/** What went wrong with a store file, in words that say what to do, from whichever binding it came. */
+export function sqliteError(path: string, doing: string, error: unknown): StoreUnavailableError | StoreCorruptError {
   const cannot = `Holdfast cannot ${doing} the store ${path}: `;
-  switch (name) {
+  switch (codeNameOf(error)) {
     case "NOTADB":
       return new StoreCorruptError(
         `${cannot}the file is not a SQLite database. Choose another file, or move this one away.`,
@@ -94,6 +103,6 @@ export function sqliteError(path: string, doing: string, error: unknown): StoreU
         error,
       );
     default:
-      return new StoreUnavailableError(`${cannot}${message ?? String(error)}`, error);
+      return new StoreUnavailableError(`${cannot}${(error as Error).message ?? String(error)}`, error);
   }
 }

@@ -1,8 +1,9 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { HoldfastError, StoreUnavailableError } from "../core/errors.ts";
-import { openDriver, type SqliteDriver, sqliteError, type SqliteStatement } from "./sqlite-driver.ts";
+import { systemRandom } from "../core/random.ts";
+import { isBusy, openDriver, type SqliteDriver, sqliteError, type SqliteStatement } from "./sqlite-driver.ts";
 
 /** What is kept in a file: how a connection is prepared for it, and what goes with each of its transactions. */
 export interface SqliteUse<S, T> {
@@ -23,6 +24,9 @@ interface Pending<T> {
   reject: (error: unknown) => void;
 }
 
+/** How long to leave a file alone that another process is writing, at most; spread, so that they do not meet again. */
+const BUSY_PAUSE_MS = 10;
+
 interface Connection<S> {
   db: SqliteDriver;
   begin: SqliteStatement;
@@ -35,6 +39,10 @@ interface Connection<S> {
  * before any of them resolves (`synchronous=FULL`, set explicitly and read back: some bindings mean NORMAL, which loses
  * acknowledged commits at power loss). Several processes may share the file.
  *
+ * SQLite waits for another writer with the whole thread, and one that was stopped in the middle of a transaction would
+ * stop the event loops of all others with it. So only opening, reading and closing wait that way. A write that finds
+ * the file locked tries again from a timer, for as long as the busy timeout says.
+ *
  * A commit that failed is never tried again on the same connection: what a failed sync has left behind is unknown, so
  * the next write opens the file anew (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
  */
@@ -45,6 +53,9 @@ export class SqliteFile<S, T> {
   readonly #busyTimeoutMs: number;
   #connection: Connection<S> | null = null;
   #pending: Pending<T>[] = [];
+  /** Since when the writes that are pending find the file locked. */
+  #busySince: number | null = null;
+  #retry: Timer | null = null;
   #closed = false;
 
   constructor(path: string, busyTimeoutMs: number, clock: Clock, use: SqliteUse<S, T>) {
@@ -79,13 +90,24 @@ export class SqliteFile<S, T> {
     try {
       return read(statements);
     } catch (error) {
+      if (!isBusy(error)) throw sqliteError(this.path, "read", error);
+    }
+    // Readers wait for nobody but one who tidies up the log, which takes no time.
+    this.#bePatient(true);
+    try {
+      return read(statements);
+    } catch (error) {
       throw sqliteError(this.path, "read", error);
+    } finally {
+      this.#bePatient(false);
     }
   }
 
   close(): void {
     if (this.#closed) return;
-    if (this.#pending.length > 0) this.#flush();
+    this.#retry?.cancel();
+    if (this.#connection !== null) this.#bePatient(true);
+    if (this.#pending.length > 0) this.#flush(true);
     this.#closed = true;
     const connection = this.#connection;
     this.#connection = null;
@@ -101,14 +123,18 @@ export class SqliteFile<S, T> {
   }
 
   /** One transaction for everything pending. A write that is refused has written nothing and leaves the others alone. */
-  #flush(): void {
+  #flush(last = false): void {
     const batch = this.#pending;
     this.#pending = [];
     if (batch.length === 0) return;
     const settle: (() => void)[] = [];
     try {
       const connection = (this.#connection ??= this.#connect());
-      connection.begin.run();
+      if (!this.#begun(connection, last)) {
+        this.#pending = batch;
+        this.#retry = this.#clock.timer(1 + systemRandom() * BUSY_PAUSE_MS, () => this.#flush());
+        return;
+      }
       const transaction = this.#use.begin(connection.statements);
       for (const { write, resolve, reject } of batch) {
         try {
@@ -128,6 +154,26 @@ export class SqliteFile<S, T> {
       return;
     }
     for (const done of settle) done();
+  }
+
+  /** Whether the file is ours to write; false where that is worth waiting for. */
+  #begun({ begin }: Connection<S>, last: boolean): boolean {
+    const now = this.#clock.now();
+    try {
+      begin.run();
+    } catch (error) {
+      this.#busySince ??= now;
+      if (!last && isBusy(error) && now - this.#busySince < this.#busyTimeoutMs) return false;
+      this.#busySince = null;
+      throw error;
+    }
+    this.#busySince = null;
+    return true;
+  }
+
+  /** Whether this connection waits for others, and the thread with it. */
+  #bePatient(patient: boolean): void {
+    this.#connection?.db.exec(`PRAGMA busy_timeout=${patient ? Math.ceil(this.#busyTimeoutMs) : 0}`);
   }
 
   #disconnect(): void {
@@ -159,6 +205,7 @@ export class SqliteFile<S, T> {
         throw new Error(`PRAGMA synchronous is ${synchronous}, not 2 (FULL), although it was set.`);
       const statements = this.#use.prepare(db);
       newNames.forEach(syncFolder);
+      db.exec("PRAGMA busy_timeout=0");
       return { db, begin: db.prepare("BEGIN IMMEDIATE"), commit: db.prepare("COMMIT"), statements };
     } catch (error) {
       db?.close();

@@ -31,6 +31,10 @@ function add(state: SharedState, key: string, keepMs = 1000): Promise<number> {
   return state.update<number, number>(key, (last = 0) => ({ next: last + 1, keepMs, result: last + 1 }));
 }
 
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 function timeOf(state: SharedState): Promise<number> {
   return state.update<unknown, number>("time", (_, now) => ({ next: undefined, keepMs: 0, result: now }));
 }
@@ -40,10 +44,11 @@ it("the file is opened by the first update, with FULL, and only its owner may re
   const state = new SqliteSharedState(path, { busyTimeoutMs: 77 });
   expect(existsSync(path)).toBe(false);
   await add(state, "key");
-  const { db } = connections[0]!;
+  const { db, executed } = connections[0]!;
+  expect(executed).toContain("PRAGMA busy_timeout=77");
   expect(db.prepare("PRAGMA synchronous").get()).toMatchObject({ synchronous: 2 });
   expect(db.prepare("PRAGMA journal_mode").get()).toMatchObject({ journal_mode: "wal" });
-  expect(db.prepare("PRAGMA busy_timeout").get()).toMatchObject({ timeout: 77 });
+  expect(db.prepare("PRAGMA busy_timeout").get()).toMatchObject({ timeout: 0 });
   for (const name of ["", "-wal", "-shm"]) expect(statSync(path + name).mode & 0o777).toBe(0o600);
   expect(statSync(join(path, "..")).mode & 0o777).toBe(0o700);
   await state.close();
@@ -95,6 +100,38 @@ it("an update that is locked out waits its busy timeout, then says what to look 
   expect(await add(state, "key")).toBe(2);
   holder.close();
   await state.close();
+});
+
+it("while another process writes, the event loop goes on, and the update is made once it is done (C2.9, C6.10)", async () => {
+  const path = newPath();
+  const state = new SqliteSharedState(path);
+  await add(state, "key");
+  const holder = openDriver(path);
+  holder.exec("BEGIN IMMEDIATE");
+  let turns = 0;
+  const ticking = setInterval(() => {
+    if (++turns === 20) holder.exec("ROLLBACK");
+  }, 1);
+  const added = await Promise.all([add(state, "key"), add(state, "key"), later(5).then(() => add(state, "key"))]);
+  clearInterval(ticking);
+  expect(turns).toBeGreaterThanOrEqual(20);
+  expect(added).toEqual([2, 3, 4]);
+  holder.close();
+  await state.close();
+});
+
+it("one that is closed while another process writes waits for it, and says so where that takes too long", async () => {
+  const path = newPath();
+  const state = new SqliteSharedState(path, { busyTimeoutMs: 20 });
+  await add(state, "key");
+  const holder = openDriver(path);
+  holder.exec("BEGIN IMMEDIATE");
+  const refused = add(state, "key").catch(String);
+  await later(5);
+  await state.close();
+  expect(await refused).toMatch(/another process has locked it/);
+  holder.exec("ROLLBACK");
+  holder.close();
 });
 
 it("it may lie in the file of a store, whichever comes first (C2.9)", async () => {
