@@ -52,7 +52,7 @@ export interface EventTable {
   "lease.lost": { runId: string; token: number };
   "journal.damaged": { runId: string; seq: number; why: string };
   "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
-  "retry.exhausted": OfPolicy & { attempts: number; error: unknown };
+  "retry.exhausted": OfPolicy & { attempts: number; error: unknown; why: string };
   "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };
   "breaker.changed": OfPolicy & { from: string; to: string };
   /** In a dry run the call went ahead. */

@@ -620,5 +620,7 @@ test("a dry run lets everything through, counts and says what it would have done
     expect(budget.getState()).toMatchObject({ spent: 24, refused: 2, remaining: 0 });
     const reported = log.filter((event) => event.type === "budget.exceeded" && event.decision === decision);
     expect(reported).toMatchObject([{ dryRun: true }, { dryRun: true }]);
+    // Nothing that only watches raises an alarm.
+    expect(log.filter((event) => "dryRun" in event && !event.dryRun)).toEqual([]);
   }
 });

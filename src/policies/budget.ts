@@ -17,7 +17,7 @@ import {
 import { BudgetExceededError, type BudgetShortfall } from "../core/policy-errors.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
 import { type BudgetOptions, type BudgetSettings, budgetSettings } from "./budget-options.ts";
-import { type BudgetState, Ledger, type Request, type Reservation } from "./ledger.ts";
+import { type BudgetState, Ledger, type LedgerTerms, type Request, type Reservation } from "./ledger.ts";
 import { LedgerMember } from "./ledger-member.ts";
 import { compileMatcher, type Matches } from "./matcher.ts";
 
@@ -79,10 +79,9 @@ export class Budget extends PolicyBase {
     this.#settings = settings;
     const { sharedState, reservationLeaseMs, unconfirmedErrors, estimate } = settings;
     this.#unconfirmed = unconfirmedErrors === undefined ? undefined : compileMatcher(unconfirmedErrors);
+    const terms: LedgerTerms = [name, unit, limit, runtime, settings.dryRun];
     this.#ledger =
-      sharedState === undefined
-        ? new Ledger(name, unit, limit, runtime)
-        : new LedgerMember(sharedState, reservationLeaseMs, name, unit, limit, runtime);
+      sharedState === undefined ? new Ledger(...terms) : new LedgerMember(sharedState, reservationLeaseMs, ...terms);
     if (typeof estimate === "number") this.#ledger.whole(estimate);
     this.#runtime = runtime;
     this.#isShared = sharedState !== undefined;

@@ -1,9 +1,7 @@
 import type { Timer } from "../core/clock.ts";
-import type { BudgetUnit } from "../core/policy-errors.ts";
 import { uniqueId } from "../core/random.ts";
-import type { Runtime } from "../core/runtime.ts";
 import type { SharedState } from "../core/shared-state.ts";
-import { type BudgetState, Ledger, type Sums, type Waiter } from "./ledger.ts";
+import { type BudgetState, Ledger, type LedgerTerms, type Sums, type Waiter } from "./ledger.ts";
 import { type LedgerRecord, type Reading, written } from "./shared-ledger.ts";
 import { SharedPlace } from "./shared-place.ts";
 
@@ -37,8 +35,9 @@ export class LedgerMember extends Ledger {
   #poll: Timer | null = null;
   #renewal: Timer | null = null;
 
-  constructor(state: SharedState, leaseMs: number, name: string, unit: BudgetUnit, limit: number, runtime: Runtime) {
-    super(name, unit, limit, runtime);
+  constructor(state: SharedState, leaseMs: number, ...terms: LedgerTerms) {
+    super(...terms);
+    const [name, , , runtime] = terms;
     this.#place = new SharedPlace(state, `budget:${name}`, runtime);
     this.#leaseMs = leaseMs;
   }

@@ -58,6 +58,9 @@ export class Waiter implements Link<Waiter> {
   }
 }
 
+/** With `dryRun` it only watches: what is spent beyond the limit is no alarm. */
+export type LedgerTerms = [name: string, unit: BudgetUnit, limit: number, runtime: Runtime, dryRun: boolean];
+
 /** What there is of a budget, in its integers. */
 export interface Sums {
   spent: number;
@@ -75,6 +78,7 @@ export class Ledger {
   readonly unit: BudgetUnit;
   readonly limit: number;
   readonly runtime: Runtime;
+  readonly #dryRun: boolean;
   /** A reservation of an earlier term holds nothing any more. */
   term = 0;
   /** Of this process. */
@@ -83,11 +87,12 @@ export class Ledger {
   #refused = 0;
   #waiting = 0;
 
-  constructor(name: string, unit: BudgetUnit, limit: number, runtime: Runtime) {
+  constructor(...[name, unit, limit, runtime, dryRun]: LedgerTerms) {
     this.name = name;
     this.unit = unit;
     this.limit = this.whole(limit);
     this.runtime = runtime;
+    this.#dryRun = dryRun;
   }
 
   get state(): BudgetState {
@@ -193,7 +198,7 @@ export class Ledger {
       ...this.event(total),
       unconfirmed: this.inUnit(stillUnconfirmed),
     });
-    if (spent > 0 && this.sums.spent > this.limit) this.exceeded(total, "overspent");
+    if (spent > 0 && this.sums.spent > this.limit) this.exceeded(total, "overspent", this.#dryRun);
     this.serve();
   }
 

@@ -215,7 +215,7 @@ describe("what can be seen from outside", () => {
     await series(runtime, { maxAttempts: 2 }).catch(() => {});
     expect(log).toMatchObject([
       { type: "retry.scheduled", policy: "mail", attempt: 1, delayMs: 100, error: new Error("no 1") },
-      { type: "retry.exhausted", policy: "mail", attempts: 2, error: new Error("no 2") },
+      { type: "retry.exhausted", policy: "mail", attempts: 2, error: new Error("no 2"), why: "no attempts are left" },
     ]);
   });
 });

@@ -185,7 +185,7 @@ export class RetryPolicy extends PolicyBase {
   }
 
   #exhausted(attempts: number, error: unknown, why: string): RetryExhaustedError {
-    this.#runtime.events.emit?.("retry.exhausted", { policy: this.name, attempts, error });
+    this.#runtime.events.emit?.("retry.exhausted", { policy: this.name, attempts, error, why });
     return new RetryExhaustedError(this.name, attempts, error, why);
   }
 
