@@ -173,7 +173,7 @@ export class Call {
 }
 
 /** The call of a caller who said nothing. */
-const ROOT = new Call(null, 1, Infinity, false, null, null);
+export const ROOT: Call = new Call(null, 1, Infinity, false, null, null);
 
 /** The call that some options describe. A `Call` passes as it is, which is how one policy hands on to the next. */
 export function callFrom(clock: Clock, options: CallOptions | Call | undefined): Call {

@@ -6,6 +6,7 @@ import { Timeout } from "../policies/timeout.ts";
 import { ConfigError } from "./errors.ts";
 import {
   aBoolean,
+  aFunction,
   aSharedState,
   checkId,
   checkOptions,
@@ -170,9 +171,10 @@ test("both ends of a range are allowed (C0.3)", () => {
 });
 
 test("what is no boolean, and what cannot share state, is told what it should be (C0.3)", () => {
-  const rules = { dryRun: aBoolean, shared: aSharedState };
+  const rules = { dryRun: aBoolean, shared: aSharedState, hook: aFunction };
   const check = (options: object) => (): unknown => checkOptions<object>("thing", options, rules);
   expect(check({ dryRun: 1 })).toThrow("thing.dryRun must be true or false, got 1.");
+  expect(check({ hook: "log" })).toThrow('thing.hook must be a function, got "log".');
   for (const [shared, shown] of [
     [{}, "an object"],
     [null, "null"],
@@ -181,7 +183,7 @@ test("what is no boolean, and what cannot share state, is told what it should be
     expect(check({ shared })).toThrow(
       `thing.shared must be a shared state, such as openSharedState() gives, got ${shown as string}.`,
     );
-  const good = { dryRun: false, shared: { update: () => undefined } };
+  const good = { dryRun: false, shared: { update: () => undefined }, hook: () => {} };
   expect(check(good)()).toEqual(good);
 });
 

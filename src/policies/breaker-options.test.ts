@@ -25,11 +25,14 @@ test("nothing counts as a failure but what does by itself, and only an open circ
   expect(breakerSettings({ fallback: 1, fallbackOn: "open" })).toMatchObject({ fallbackOn: "open" });
   expect(breakerSettings({ fallback: 1, fallbackOn: "any" })).toMatchObject({ fallbackOn: "any" });
   expect(breakerSettings({ countsAsFailure: Error }).errorFails).toBeInstanceOf(Function);
+  expect(breakerSettings({ countsAsFailure: (value: unknown) => value === null }).valueFails?.(null)).toBe(true);
+  expect(breakerSettings({ shared: false })).toMatchObject({ shared: false });
 });
 
 test.each<[string, CircuitBreakerOptions]>([
   ["circuitBreaker got timeout: 1 and recoveryTimeoutMs: 2", { timeout: 1, recoveryTimeoutMs: 2 }],
   ["circuitBreaker got timeoutMs: 1 and recoveryTimeoutMs: 2", { timeoutMs: 1, recoveryTimeoutMs: 2 }],
+  ["circuitBreaker.shared needs a name", { shared: true }],
   ["circuitBreaker.sharedState", { sharedState: null as never }],
   ["adaptive and sharedState exclude each other", { sharedState, adaptive: true }],
   ["adaptive and sharedState exclude each other", { sharedState, adaptive: { badRate: 0.5 } }],

@@ -1,5 +1,5 @@
 import { promiseMistake } from "../core/at-once.ts";
-import { type Call, type CallOptions, callFrom } from "../core/call.ts";
+import { type Call, type CallOptions, callFrom, ROOT } from "../core/call.ts";
 import { ConfigError } from "../core/errors.ts";
 import { plainOptions } from "../core/options.ts";
 import {
@@ -82,13 +82,12 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
   }
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T | FallbackValue<S>> {
-    const call = callFrom(this.#runtime.clock, options);
     // Nobody can have aborted a call without options, and a closed breaker admits all: the case that must be fast.
     const permit = options === undefined ? this.#circuit.freePermit : REFUSED;
     const settled =
       permit === REFUSED
-        ? this.#admit(callOperation, operation, call)
-        : this.#run(permit, callOperation, operation, call);
+        ? this.#admit(callOperation, operation, callFrom(this.#runtime.clock, options))
+        : this.#runFree(permit, operation);
     return settled as Promise<T | FallbackValue<S>>;
   }
 
@@ -227,18 +226,34 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
     return outcome;
   }
 
+  /** What `#run` does for a call that has nothing around it, of a breaker that does not look at how long it takes. */
+  async #runFree(permit: number, operation: Operation<unknown>): Promise<unknown> {
+    let value: unknown;
+    try {
+      value = await operation(ROOT);
+    } catch (error) {
+      return this.#failedWith(error, permit, 0, ROOT);
+    }
+    this.#circuit.returned(value, permit, 0);
+    return value;
+  }
+
   async #run(permit: number, next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     const startedAt = this.#circuit.startedAt();
     let value: unknown;
     try {
       value = await next(operation, call);
     } catch (error) {
-      this.#circuit.failedWith(error, permit, startedAt, call);
-      if (this.#settings.fallbackOn === "any") return this.#fallBack(error, call);
-      throw error;
+      return this.#failedWith(error, permit, startedAt, call);
     }
     this.#circuit.returned(value, permit, startedAt);
     return value;
+  }
+
+  #failedWith(error: unknown, permit: number, startedAt: number, call: Call): Promise<unknown> {
+    this.#circuit.failedWith(error, permit, startedAt, call);
+    if (this.#settings.fallbackOn !== "any") throw error;
+    return this.#fallBack(error, call);
   }
 
   async #outcomeWith(

@@ -69,9 +69,9 @@ export class Circuit implements Guard {
     return this.#state.kind;
   }
 
-  /** The permit that every call gets while nobody has to be asked for one; `REFUSED` otherwise. */
+  /** The permit of every call while nobody has to be asked for one, nor the clock; `REFUSED` otherwise. */
   get freePermit(): number {
-    return this.#state.kind === "closed" && this.fleet === null ? this.#generation : REFUSED;
+    return this.#state.kind === "closed" && this.fleet === null && !this.#timed ? this.#generation : REFUSED;
   }
 
   /** When a call begins, for `returned` and `failedWith`; 0 where it does not matter. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Pipeline } from "../core/pipeline.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
+import { CircuitBreaker } from "./circuit-breaker.ts";
 import { rateLimit } from "./decorate.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import type { RateLimiterOptions, RateLimits } from "./rate-limits.ts";
@@ -270,6 +271,17 @@ describe("other limits, put in place of the old", () => {
     limiter.update({ limits: { ...DUAL, tokens: { limit: 100, intervalMs: 1_000, cost: 10, settle: () => 50 } } });
     await limiter.execute(() => "dear");
     expect(available(limiter)).toEqual({ requests: 6, tokens: 20 });
+  });
+
+  test("where nothing is looked at, what stands inside is there all the same (C3.4, C3.10)", async () => {
+    const { runtime, limiter } = limiterOf({ learn: false });
+    const breaker = new CircuitBreaker({ failureThreshold: 1 }, runtime);
+    const both = new Pipeline([limiter, breaker], runtime);
+    await expect(both.execute(() => Promise.reject(new Error("down")))).rejects.toThrow("down");
+    expect(breaker.state).toBe("OPEN");
+    await expect(both.execute(() => "never called")).rejects.toMatchObject({ code: "CIRCUIT_OPEN" });
+    // What was refused inside has cost nothing.
+    expect(available(limiter)).toEqual({ requests: 9, tokens: 90 });
   });
 
   test("those in line still count for who comes after them (C3.4)", async () => {

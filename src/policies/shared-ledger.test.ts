@@ -214,6 +214,24 @@ describe("the record of a shared budget", () => {
     expect(place.taken).toBe(140);
   });
 
+  test("what a forgotten member has spent stays spent, however often the others write (C3.7)", () => {
+    const place = new Place();
+    const [gone, here] = [new Member("gone", place), new Member("here", place)];
+    gone.write([50]);
+    gone.settle(50);
+    gone.write();
+    place.now += LEASE_MS + 3_600_000;
+    for (const spent of [20, 10]) {
+      here.write([spent]);
+      here.settle(spent);
+      here.write();
+      here.write();
+    }
+    expect(Object.keys(place.record!.pages)).not.toContain("gone");
+    expect(place.taken).toBe(80);
+    expect(here.write([21]).fates).toEqual(["exceeds"]);
+  });
+
   test("one that was only away holds nothing any more, learns so, and is still charged what it spends (C3.7)", () => {
     for (const awayMs of [LEASE_MS, 10 * 3_600_000])
       for (const lost of [true, false]) {
