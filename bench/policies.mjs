@@ -66,7 +66,7 @@ const { ours: ourIdle, floor: floorIdle, ...peerIdle } = ofBreakers("idleMs");
 /** What a failing call costs with 30 000 calls in the window, over what it costs with none. */
 const growth = {};
 for (const [name, { empty, full }] of Object.entries(flatSamples))
-  growth[name] = (await pairedRounds(quick ? 1 : 5, empty, { full })).contenders.full.ratio;
+  growth[name] = (await pairedRounds(quick ? 1 : 9, empty, { full })).contenders.full.ratio;
 const { ours: ourGrowth, ...peerGrowth } = growth;
 
 const rows = [

@@ -9,8 +9,12 @@ interface Results {
 }
 
 const text = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
-const readme = text("README.md");
-const files = ["policies-node20", "durable-node20"];
+const PAGES = {
+  "policies-node20": "README.md",
+  "durable-node20": "README.md",
+  "policies-node24": "bench/README.md",
+};
+const files = Object.entries(PAGES);
 const results = (name: string): Results => JSON.parse(text(`bench/results/${name}.json`)) as Results;
 
 /** A figure with three digits, as the benchmark prints it. */
@@ -32,13 +36,15 @@ function complaints(page: string, { rows, machine, node, date }: Results): strin
   return [...wrong, ...missing.map((fact) => `the page does not say ${fact}`)];
 }
 
-test.each(files)("the README has the figures of the committed benchmark %s, with machine, version and date", (name) => {
-  expect(complaints(readme, results(name))).toEqual([]);
+test.each(files)("the committed benchmark %s is shown by %s, with machine, version and date", (name, page) => {
+  expect(complaints(text(page), results(name))).toEqual([]);
 });
 
-test.each(files)("a figure of %s that was changed, and a date that is gone, are complained about", (name) => {
+test.each(files)("a figure of %s that was changed, and a date that is gone, are complained about", (name, page) => {
   const measured = results(name);
   const [{ ours } = { ours: 0 }] = measured.rows;
-  const planted = readme.replace(`| ${digits(ours)} `, "| 0.01 ").replaceAll(measured.date.slice(0, 10), "lately");
+  const planted = text(page)
+    .replace(`| ${digits(ours)} `, "| 0.01 ")
+    .replaceAll(measured.date.slice(0, 10), "lately");
   expect(complaints(planted, measured)).toHaveLength(2);
 });

@@ -6,7 +6,10 @@ import { CircuitBreaker } from "../../dist/policies/index.js";
 import { fail, fn, swallow } from "./operation.mjs";
 
 const WINDOW_MS = 60_000;
-const CALLS = 100;
+const SAMPLE_NS = 5e6;
+const LEAST_CALLS = 20;
+/** Few beside those in the full window. */
+const MOST_CALLS = 2000;
 
 /** Each makes a breaker that never opens, as `{ call(operation), close() }`. */
 const makers = {
@@ -32,11 +35,15 @@ const sampler = (make, filled) => async () => {
   const breaker = make();
   for (let i = 0; i < filled; i++) await breaker.call(fn);
   const failing = swallow(() => breaker.call(fail));
+  let calls = 0;
+  let time = 0;
   const start = process.hrtime.bigint();
-  for (let i = 0; i < CALLS; i++) await failing();
-  const time = Number(process.hrtime.bigint() - start) / CALLS;
+  for (; calls < MOST_CALLS && (calls < LEAST_CALLS || time < SAMPLE_NS); calls += LEAST_CALLS) {
+    for (let i = 0; i < LEAST_CALLS; i++) await failing();
+    time = Number(process.hrtime.bigint() - start);
+  }
   breaker.close();
-  return time;
+  return time / calls;
 };
 
 /** By contender: a sampler with an empty window, and one with 30 000 calls in it. */
