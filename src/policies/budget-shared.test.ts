@@ -9,6 +9,7 @@ import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
 import type { BudgetOptions } from "./budget-options.ts";
 import { Budget } from "./budget.ts";
+import type { Reservation } from "./ledger.ts";
 
 /** Budgets in as many processes, which are runtimes here, with one clock for all. */
 function fleetOf(count: number, options: Partial<BudgetOptions> = {}) {
@@ -22,6 +23,12 @@ function fleetOf(count: number, options: Partial<BudgetOptions> = {}) {
 }
 
 const now = { wait: false };
+
+async function holdAgain(runtime: FakeRuntime, budget: Budget): Promise<Reservation> {
+  const held = budget.reserveWhenFree(50, now);
+  await runtime.clock.advance(1_000);
+  return held;
+}
 const types = (log: readonly { type: string }[]): string[] => log.map(({ type }) => type);
 
 describe("a shared budget", () => {
@@ -108,6 +115,11 @@ describe("a shared budget", () => {
     expect(runtime.clock.pendingTimers).toBe(byTheWay + 1);
     await runtime.clock.advance(1_000);
     expect(await refreshed).toMatchObject({ spent: 0, reserved: 0 });
+    const again = await holdAgain(runtime, budget);
+    again.release();
+    await runtime.clock.advance(10);
+    expect(runtime.clock.pendingTimers).toBe(byTheWay);
+    await runtime.clock.advance(1_000);
   });
 
   test("behind one who waits nobody is served, and one who does not wait keeps nobody back (C3.7)", async () => {

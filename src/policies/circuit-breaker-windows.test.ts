@@ -255,3 +255,16 @@ test("100 000 breakers need at most 50 MB of heap, and no timer (C2.8)", () => {
   expect(used).toBeLessThan(50 * 1024 * 1024);
   expect(runtime.clock.pendingTimers).toBe(0);
 });
+
+test("a slow call is measured from its beginning, however long the process has run (C2.1)", async () => {
+  const runtime = fakeRuntime();
+  await runtime.clock.advance(60_000);
+  const window = { kind: "count", size: 4, minimumCalls: 2 } as const;
+  const breaker = new CircuitBreaker({ window, slowCallMs: 100, slowCallRateThreshold: 0.5 }, runtime);
+  for (let i = 0; i < 4; i++) await breaker.execute(() => "at once");
+  expect(breaker.getStats()).toMatchObject({ state: "closed", slowRate: 0 });
+  const slow = Array.from({ length: 2 }, () => breaker.execute(() => runtime.clock.sleep(101)));
+  await runtime.clock.advance(101);
+  await Promise.all(slow);
+  expect(breaker.state).toBe("OPEN");
+});
