@@ -1,4 +1,5 @@
 import type { SharedChange, SharedState } from "../src/core/shared-state.ts";
+import { sharing } from "../src/policies/sharing.ts";
 import { MemorySharedState } from "../src/stores/memory-shared-state.ts";
 import type { FakeClock } from "../src/testing/fake-clock.ts";
 
@@ -8,6 +9,7 @@ type Change = (last: unknown, now: number) => SharedChange<unknown, unknown>;
 
 /** A sound state that does one thing wrong: `faulty` makes an update out of the sound one. */
 class Broken implements SharedState {
+  readonly sharing = sharing;
   readonly #faulty: (key: string, change: Change) => Promise<unknown>;
 
   constructor(faulty: (key: string, change: Change) => Promise<unknown>) {
@@ -38,6 +40,13 @@ function once(make: (clock: FakeClock, sound: MemorySharedState) => SharedState)
 const look = (last: unknown): SharedChange<unknown, unknown> => ({ next: last, keepMs: Infinity, result: last });
 
 export const BROKEN_STATES: Readonly<Record<string, Fault>> = {
+  "that brings nothing along": {
+    open: once((_, sound) => {
+      const { sharing: _sharing, ...bare } = new Broken((key, change) => sound.update(key, change));
+      return bare as SharedState;
+    }),
+    found: "brings along what policies need",
+  },
   "that loses updates which come at the same time": {
     open: once(
       (_, sound) =>

@@ -29,7 +29,7 @@ export const LAYERS: Layers = {
     policies: ["core"],
     executor: [],
     workflow: ["core"],
-    stores: ["core"],
+    stores: ["core", "policies"],
     engine: ["core", "policies", "workflow"],
     testing: ["core"],
     cli: ["core", "engine", "executor", FRONT_DOOR, "stores", "workflow"],

@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from "../src/core/errors.ts";
-import type { SharedChange, SharedState } from "../src/core/shared-state.ts";
+import type { SharedChange, SharedState, Sharing } from "../src/core/shared-state.ts";
+import { sharing } from "../src/policies/sharing.ts";
 import { MemorySharedState } from "../src/stores/memory-shared-state.ts";
 import { FakeClock, type FakeRuntime } from "../src/testing/fake-clock.ts";
 
@@ -8,6 +9,7 @@ import { FakeClock, type FakeRuntime } from "../src/testing/fake-clock.ts";
  * runtime, and shows another time.
  */
 export class UnsteadyState implements SharedState {
+  readonly sharing: Sharing = sharing;
   /** How long the answer is on its way, after the change was made. */
   answerMs = 0;
   /** Whether nothing reaches it. */

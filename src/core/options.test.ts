@@ -175,15 +175,19 @@ test("what is no boolean, and what cannot share state, is told what it should be
   const check = (options: object) => (): unknown => checkOptions<object>("thing", options, rules);
   expect(check({ dryRun: 1 })).toThrow("thing.dryRun must be true or false, got 1.");
   expect(check({ hook: "log" })).toThrow('thing.hook must be a function, got "log".');
+  const update = (): unknown => undefined;
   for (const [shared, shown] of [
     [{}, "an object"],
+    [{ update }, "an object"],
+    [{ update, sharing: {} }, "an object"],
+    [{ sharing: { kind: "sharing" } }, "an object"],
     [null, "null"],
     ["redis://", '"redis://"'],
   ])
     expect(check({ shared })).toThrow(
-      `thing.shared must be a shared state, such as openSharedState() gives, got ${shown as string}.`,
+      `thing.shared must be a shared state, such as openSharedState() gives; one of your own needs { update, close, sharing }, with the sharing that holdfast/policies exports, got ${shown as string}.`,
     );
-  const good = { dryRun: false, shared: { update: () => undefined }, hook: () => {} };
+  const good = { dryRun: false, shared: { update, sharing: { kind: "sharing" } }, hook: () => {} };
   expect(check(good)()).toEqual(good);
 });
 

@@ -78,8 +78,11 @@ export const anObject: Rule = {
 
 /** Where processes share state. */
 export const aSharedState: Rule = {
-  says: "a shared state, such as openSharedState() gives",
-  allows: (value) => typeof (value as SharedState | null)?.update === "function",
+  says: "a shared state, such as openSharedState() gives; one of your own needs { update, close, sharing }, with the sharing that holdfast/policies exports",
+  allows: (value) => {
+    const { update, sharing } = (value ?? {}) as Partial<SharedState>;
+    return typeof update === "function" && sharing?.kind === "sharing";
+  },
 };
 
 /** For each option of an owner, what it may be. */

@@ -5,6 +5,11 @@
  */
 export interface SharedState {
   /**
+   * What policies need to share their state: `sharing` of `holdfast/policies`, in every place. The place brings it
+   * along, so that a program without one loads nothing of it.
+   */
+  readonly sharing: Sharing;
+  /**
    * Puts in the place of what lies under `key` what `change` makes of it, and answers what `change` says.
    *
    * `change` gets a copy of what lies there (undefined where nothing does) and the time of the place, in milliseconds
@@ -16,6 +21,11 @@ export interface SharedState {
   update<T, R>(key: string, change: (last: T | undefined, now: number) => SharedChange<T, R>): Promise<R>;
   /** Gives up the connection. Later updates reject. */
   close(): Promise<void>;
+}
+
+/** The code of sharing. What is in it is known to the policies only. */
+export interface Sharing {
+  readonly kind: "sharing";
 }
 
 /** What an update leaves under its key, and what it answers. */

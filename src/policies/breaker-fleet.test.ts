@@ -8,11 +8,13 @@ import type { SharedChange, SharedState } from "../core/shared-state.ts";
 import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { FakeClock } from "../testing/fake-clock.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
+import { sharing } from "./sharing.ts";
 
 const neutral = (): Promise<never> => Promise.reject(new ConfigError("wrong"));
 
 /** A place whose updates are made and answered one by one, when the test says so. */
 class Gated implements SharedState {
+  readonly sharing = sharing;
   /** Lets the updates go on, in the order in which they were asked for. */
   readonly asked: (() => void)[] = [];
   readonly clock = new FakeClock();

@@ -15,19 +15,20 @@ import {
   ordered,
   type ProbeEnd,
   settled,
+  stateIn,
 } from "./shared-breaker.ts";
 
 /** What the fleet needs of the breaker that is its member in this process. */
 export interface Member {
   readonly state: BreakerState;
-  /** The fleet has come into another state. */
-  follow(view: FleetView): void;
+  /** A permit for a call that has asked for the place of a probe in vain. Others may have come before it meanwhile. */
+  enter(): number;
+  /** The fleet has come into another state, after it has reopened so many times. */
+  follow(state: BreakerState, reopened: number): void;
   /** A number for a call, as no other has. */
   newPermit(): number;
   /** Opens for itself alone. */
   open(failures: number): void;
-  /** From now on it decides by itself; these are its probes under way, with the time when they began. */
-  detach(probes: ReadonlyMap<number, number>): void;
   /** A probe has ended of which nobody else could be told. */
   endProbe(permit: number, end: ProbeEnd): void;
 }
@@ -127,10 +128,23 @@ export class BreakerFleet {
   }
 
   /**
+   * Runs a call with the permit of a probe, or with what the member decides where there is none, and waits until what
+   * came of the probe is in the record, so that whoever called it finds it there.
+   */
+  async probe<T>(call: Call, run: (permit: number) => Promise<T>): Promise<T> {
+    const permit = (await this.#ask(call)) ?? this.#member.enter();
+    try {
+      return await run(permit);
+    } finally {
+      await this.#reported(permit, call);
+    }
+  }
+
+  /**
    * Asks for the place of a probe, for no longer than a second. Gives its permit; null where it has none, and the
    * member may decide by what has been learnt. Rejects when the call is aborted meanwhile.
    */
-  async ask(call: Call): Promise<number | null> {
+  async #ask(call: Call): Promise<number | null> {
     const { clock } = this.#runtime;
     const id = `${this.#instance}.${++this.#asked}`;
     let permit: number | null = null;
@@ -143,7 +157,7 @@ export class BreakerFleet {
         if (!granted) this.#askAgainAt = clock.now() + this.#settings.syncMs;
         else if (waiting && this.#followed === view.generation) {
           // It may have opened for itself alone, and try itself out with the others now.
-          if (this.#member.state.kind !== "half_open") this.#member.follow(view);
+          if (this.#member.state.kind !== "half_open") this.#follow(view);
           permit = this.#member.newPermit();
           this.#leases.set(permit, { id, since: clock.now(), end: null });
         } else this.#giveBack(id);
@@ -181,8 +195,8 @@ export class BreakerFleet {
     return true;
   }
 
-  /** Waits until what came of a probe is in the record, so that whoever called it finds it there; a second at most. */
-  async reported(permit: number, call: Call): Promise<void> {
+  /** Waits until what came of a probe is in the record; a second at most. */
+  async #reported(permit: number, call: Call): Promise<void> {
     const report = this.#reports.get(permit);
     if (report === undefined) return;
     if (await tooLate(this.#runtime.clock, report, call)) this.#away(noAnswer());
@@ -289,7 +303,11 @@ export class BreakerFleet {
     this.#leases.clear();
     this.#batch = new CallBatch();
     this.#askAgainAt = -Infinity;
-    this.#member.follow(view);
+    this.#follow(view);
+  }
+
+  #follow(view: FleetView): void {
+    this.#member.follow(stateIn(view, this.#runtime.clock.now()), view.reopened);
   }
 
   #attach(): void {
@@ -311,7 +329,8 @@ export class BreakerFleet {
     if (this.#view?.kind !== "closed") this.#followed = null;
     this.#countAnew(now);
     this.#runtime.events.emit?.("breaker.detached", { policy: this.#name, error });
-    this.#member.detach(new Map(leases.map(([permit, { since }]) => [permit, since])));
+    const { state } = this.#member;
+    if (state.kind === "half_open") for (const [permit, { since }] of leases) state.probes.set(permit, since);
     for (const [permit, { end }] of leases) if (end !== null) this.#member.endProbe(permit, end);
   }
 

@@ -10,6 +10,7 @@ import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts"
 import type { BudgetOptions } from "./budget-options.ts";
 import { Budget } from "./budget.ts";
 import type { Reservation } from "./ledger.ts";
+import { sharing } from "./sharing.ts";
 
 /** Budgets in as many processes, which are runtimes here, with one clock for all. */
 function fleetOf(count: number, options: Partial<BudgetOptions> = {}) {
@@ -228,7 +229,7 @@ describe("a shared budget", () => {
       asked.push((result as { fates: unknown[] }).fates.length);
       return result;
     };
-    const sharedState = { update, close: () => place.close() };
+    const sharedState = { sharing, update, close: () => place.close() };
     const budget = new Budget({ limitTokens: 250, estimate: 1, sharedState }, runtime);
     await Promise.all(Array.from({ length: 250 }, () => budget.execute(() => 1)));
     expect(Math.max(...asked)).toBe(100);
@@ -464,6 +465,7 @@ test("in any interleaving of processes, crashes and lost answers the limit holds
         let over: string | null = null;
         /** The place as one process sees it: questions and answers overtake those of others, and get lost. */
         const seenBy = (alive: () => boolean): SharedState => ({
+          sharing,
           async update(key, change) {
             await scheduler.schedule(Promise.resolve());
             if (!alive()) return new Promise(() => {});

@@ -18,8 +18,8 @@ import { BudgetExceededError, type BudgetShortfall } from "../core/policy-errors
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
 import { type BudgetOptions, type BudgetSettings, budgetSettings } from "./budget-options.ts";
 import { type BudgetState, Ledger, type LedgerTerms, type Request, type Reservation } from "./ledger.ts";
-import { LedgerMember } from "./ledger-member.ts";
 import { compileMatcher, type Matches } from "./matcher.ts";
+import { sidesOf } from "./sharing.ts";
 
 /** What a caller may say about one reservation. */
 export interface ReserveOptions extends CallOptions {
@@ -81,7 +81,9 @@ export class Budget extends PolicyBase {
     this.#unconfirmed = unconfirmedErrors === undefined ? undefined : compileMatcher(unconfirmedErrors);
     const terms: LedgerTerms = [name, unit, limit, runtime, settings.dryRun];
     this.#ledger =
-      sharedState === undefined ? new Ledger(...terms) : new LedgerMember(sharedState, reservationLeaseMs, ...terms);
+      sharedState === undefined
+        ? new Ledger(...terms)
+        : new (sidesOf(sharedState).LedgerMember)(sharedState, reservationLeaseMs, ...terms);
     if (typeof estimate === "number") this.#ledger.whole(estimate);
     this.#runtime = runtime;
     this.#isShared = sharedState !== undefined;

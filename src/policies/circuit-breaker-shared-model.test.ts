@@ -10,6 +10,7 @@ import { FaultySharedState, type StateFault } from "../testing/faulty-shared-sta
 import type { CircuitBreakerOptions } from "./breaker-options.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
 import type { BreakerRecord, LeaseAnswer } from "./shared-breaker.ts";
+import { sharing } from "./sharing.ts";
 
 const PROCESSES = 3;
 const SYNC_MS = 50;
@@ -62,6 +63,7 @@ interface Running {
 
 /** One connection to the place, whose updates arrive when the scheduler says so, as do the answers. */
 class Delayed implements SharedState {
+  readonly sharing = sharing;
   /** What was granted last to this process. */
   lease: { generation: number; at: number } | null = null;
   readonly #world: World;

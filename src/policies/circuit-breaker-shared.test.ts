@@ -9,6 +9,7 @@ import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { FakeClock, record } from "../testing/fake-clock.ts";
 import type { CircuitBreakerOptions } from "./breaker-options.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
+import { sharing } from "./sharing.ts";
 import { Timeout } from "./timeout.ts";
 
 describe("the count of all processes", () => {
@@ -650,7 +651,7 @@ describe("while the shared state is away", () => {
     const clock = new FakeClock();
     const runtime = { clock, random: seededRandom(1), events: new Events(clock) };
     const events = record(runtime.events);
-    const nonsense = { update: () => Promise.resolve(undefined as never), close: () => Promise.resolve() };
+    const nonsense = { sharing, update: () => Promise.resolve(undefined as never), close: () => Promise.resolve() };
     const breaker = new CircuitBreaker({ sharedState: nonsense, failureThreshold: 1 }, runtime);
     expect(await breaker.execute(() => 1)).toBe(1);
     await clock.advance(0);
@@ -666,6 +667,7 @@ describe("a place that was emptied", () => {
     const runtime = { clock, random: seededRandom(1), events: new Events(clock) };
     let place = new MemorySharedState({ clock });
     const sharedState: SharedState = {
+      sharing,
       update: (key, change) => place.update(key, change),
       close: () => Promise.resolve(),
     };

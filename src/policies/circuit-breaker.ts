@@ -190,40 +190,23 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
   #admit(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     if (call.aborted) return Promise.reject(call.reason);
     const permit = this.#circuit.enter();
-    if (permit === ASK) return this.#runAsked(next, operation, call);
+    if (permit === ASK)
+      return this.#circuit.fleet!.probe(call, (given) =>
+        given === REFUSED ? this.#refuse(call) : this.#run(given, next, operation, call),
+      );
     return permit === REFUSED ? this.#refuse(call) : this.#run(permit, next, operation, call);
-  }
-
-  async #runAsked(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
-    const permit = await this.#circuit.asked(call);
-    if (permit === REFUSED) return this.#refuse(call);
-    try {
-      return await this.#run(permit, next, operation, call);
-    } finally {
-      await this.#circuit.fleet!.reported(permit, call);
-    }
   }
 
   // Not async: while open, one promise that is already resolved serves every refusal.
   #outcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
     if (call.aborted) return Promise.resolve(failed(call.reason, false));
     const permit = this.#circuit.enter();
-    if (permit === ASK) return this.#askedOutcome(next, operation, call);
+    if (permit === ASK)
+      return this.#circuit
+        .fleet!.probe(call, (given) => this.#outcomeWith(given, next, operation, call))
+        .catch((error: unknown) => failed(error, false));
     if (permit === REFUSED && this.#settings.fallback === undefined) return this.#circuit.refusal();
     return this.#outcomeWith(permit, next, operation, call);
-  }
-
-  async #askedOutcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
-    let permit: number;
-    try {
-      permit = await this.#circuit.asked(call);
-    } catch (error) {
-      return failed(error, false);
-    }
-    if (permit === REFUSED && this.#settings.fallback === undefined) return this.#circuit.refusal();
-    const outcome = await this.#outcomeWith(permit, next, operation, call);
-    await this.#circuit.fleet!.reported(permit, call);
-    return outcome;
   }
 
   /** What `#run` does for a call that has nothing around it, of a breaker that does not look at how long it takes. */
@@ -263,7 +246,10 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
     call: Call,
   ): Promise<Outcome<unknown>> {
     const { fallback, fallbackOn } = this.#settings;
-    if (permit === REFUSED) return serveFallback(fallback, this.name, this.#circuit.openError(), call);
+    if (permit === REFUSED)
+      return fallback === undefined
+        ? this.#circuit.refusal()
+        : serveFallback(fallback, this.name, this.#circuit.openError(), call);
     const startedAt = this.#circuit.startedAt();
     let value: unknown;
     try {

@@ -4,7 +4,7 @@ import { callHook } from "../core/events.ts";
 import { type Failed, type Guard, REFUSED } from "../core/policy.ts";
 import type { Runtime } from "../core/runtime.ts";
 import { isFailure } from "./breaker-failures.ts";
-import { BreakerFleet } from "./breaker-fleet.ts";
+import type { BreakerFleet } from "./breaker-fleet.ts";
 import type { BreakerSettings } from "./breaker-options.ts";
 import {
   type BreakerState,
@@ -21,7 +21,8 @@ import {
 } from "./breaker-state.ts";
 import { FailureBaseline } from "./failure-baseline.ts";
 import { createWindow, type FailureWindow, type WindowTotals } from "./failure-window.ts";
-import { type ProbeEnd, stateIn } from "./shared-breaker.ts";
+import type { ProbeEnd } from "./shared-breaker.ts";
+import { sidesOf } from "./sharing.ts";
 
 /** What `enter` gives where the fleet has to be asked for the place of a probe. */
 export const ASK = -2;
@@ -158,14 +159,6 @@ export class Circuit implements Guard {
     return this.#reject();
   }
 
-  /** The permit of a call that had to ask the fleet. It is refused, too, where others have come before it meanwhile. */
-  async asked(call: Call): Promise<number> {
-    const probe = await this.fleet!.ask(call);
-    if (probe !== null) return probe;
-    const permit = this.enter();
-    return permit === ASK ? this.#reject() : permit;
-  }
-
   returned(value: unknown, permit: number, startedAt: number): void {
     const state = this.#state;
     if (this.#plain && state.kind === "closed" && permit === this.#generation) {
@@ -221,20 +214,21 @@ export class Circuit implements Guard {
   #join(settings: BreakerSettings): BreakerFleet | null {
     if (settings.sharedState === undefined) return null;
     const circuit = this;
+    const { BreakerFleet } = sidesOf(settings.sharedState);
     return new BreakerFleet(this.name, settings, settings.sharedState, this.#runtime, {
       get state() {
         return circuit.#state;
       },
       newPermit: () => ++this.#generation,
-      follow: (view) => {
-        this.#reopened = view.reopened;
-        this.#moveTo(stateIn(view, this.#runtime.clock.now()));
+      enter: () => {
+        const permit = this.enter();
+        return permit === ASK ? this.#reject() : permit;
+      },
+      follow: (state, reopened) => {
+        this.#reopened = reopened;
+        this.#moveTo(state);
       },
       open: (failures) => this.#open(failures),
-      detach: (probes) => {
-        if (this.#state.kind !== "half_open") return;
-        for (const [probe, startedAt] of probes) this.#state.probes.set(probe, startedAt);
-      },
       endProbe: (permit, end) => this.#endProbe(permit, end),
     });
   }

@@ -22,7 +22,7 @@ export {
 } from "../core/events.ts";
 export { Pipeline, pipeline } from "../core/pipeline.ts";
 export type { Failed, Invoke, Operation, Outcome, Policy, PolicyDescription, Served } from "../core/policy.ts";
-export type { SharedChange, SharedState } from "../core/shared-state.ts";
+export type { SharedChange, SharedState, Sharing } from "../core/shared-state.ts";
 export {
   BudgetExceededError,
   type BudgetShortfall,
@@ -77,4 +77,5 @@ export { RateLimiter, type RateLimiterStats } from "./rate-limiter.ts";
 export type { RateKind, RateLimit, RateLimiterOptions, RateLimits } from "./rate-limits.ts";
 export { type RetryOptions, RetryPolicy } from "./retry.ts";
 export { RetryBudget, type RetryBudgetOptions } from "./retry-budget.ts";
+export { sharing } from "./sharing.ts";
 export { Timeout, type TimeoutOptions } from "./timeout.ts";

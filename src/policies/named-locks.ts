@@ -34,7 +34,7 @@ export function getResourceLock(
   const byNameOnly = Object.values(options).every((value) => value === undefined);
   if (known !== undefined && byNameOnly) return known;
   const lock = new ResourceLock({ ...options, name }, runtime);
-  const given = { ...lock.describe().options, lease: options.lease };
+  const given = { lease: options.lease, ...lock.describe().options };
   if (known !== undefined) {
     mustBeSame(`Lock "${name}"`, builtWith.get(known)!, given);
     return known;

@@ -227,6 +227,7 @@ describe("getResourceLock", () => {
     const elsewhere = { lease: new MemorySharedState(), leaseMs: 500 };
     expect(() => getResourceLock("ledger", elsewhere, runtime)).toThrow("another lease.");
     expect(() => getResourceLock("ledger", { lease: place }, runtime)).toThrow("another leaseMs.");
+    expect(() => getResourceLock("ledger", { maxConcurrent: 1 }, runtime)).toThrow("another lease.");
   });
 
   test("is kept while it is held, also where nobody has more of it than a permit (C3.3)", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { ConfigError } from "../core/errors.ts";
 import { Pipeline } from "../core/pipeline.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
@@ -82,6 +83,29 @@ describe("costs", () => {
     };
     const { limiter } = limiterOf({ limits: { tokens: { limit: 100, cost } } });
     await expect(limiter.wrap(() => 1)()).rejects.toBe(error);
+  });
+
+  test("one that looks at arguments where there are none is told how to do without (C0.3)", async () => {
+    const limits = { tokens: { limit: 10, cost: (word: string) => word.length } };
+    const { limiter } = limiterOf({ limits });
+    const error: unknown = await limiter.execute(() => 1).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as ConfigError).message).toMatch(
+      /^The cost of a call in tokens is not known: its function was given no arguments, and threw "[^"]*undefined[^"]*"\. A cost function sees the arguments of a function wrapped with wrap\(\); with execute and in a pipeline, give the call its cost: \{ cost: \{ tokens: … \} \}\.$/,
+    );
+    expect((error as ConfigError).cause).toBeInstanceOf(TypeError);
+    expect(await limiter.executeOutcome(() => 1)).toMatchObject({
+      ok: false,
+      refused: false,
+      error: { code: "CONFIG" },
+    });
+    expect(() => limiter.executeSync(() => 1)).toThrow(ConfigError);
+    expect(limiter.getStats()).toMatchObject({ granted: 0, rejected: 0, available: { tokens: 10 } });
+    const mine = new RangeError("mine");
+    const cost = (): number => {
+      throw mine;
+    };
+    await expect(limiterOf({ limits: { tokens: { limit: 10, cost } } }).limiter.execute(() => 1)).rejects.toBe(mine);
   });
 
   test.each(["token-bucket", "sliding-window"] as const)(

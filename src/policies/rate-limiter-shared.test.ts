@@ -8,6 +8,7 @@ import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { FakeClock, fakeRuntime, record } from "../testing/fake-clock.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import type { RateLimiterOptions, RateLimits } from "./rate-limits.ts";
+import { sharing } from "./sharing.ts";
 
 const TWO: RateLimits = { requests: { limit: 2, intervalMs: 1_000, algorithm: "sliding-window" } };
 
@@ -313,7 +314,11 @@ describe("a shared limiter whose place is away", () => {
     const runtime = fakeRuntime();
     await runtime.clock.advance(1_000_000);
     let place = new MemorySharedState(runtime);
-    const sharedState: SharedState = { update: (key, change) => place.update(key, change), close: async () => {} };
+    const sharedState: SharedState = {
+      sharing,
+      update: (key, change) => place.update(key, change),
+      close: async () => {},
+    };
     const limiter = new RateLimiter({ limits: TWO, sharedState }, runtime);
     for (let n = 0; n < 2; n++) await limiter.execute(() => "done");
     expect(limiter.getStats().available).toEqual({ requests: 0 });
@@ -327,7 +332,7 @@ describe("a shared limiter whose place is away", () => {
     const update = (): never => {
       throw new TypeError("broken");
     };
-    const sharedState: SharedState = { update, close: async () => {} };
+    const sharedState: SharedState = { sharing, update, close: async () => {} };
     for (const dryRun of [true, false]) {
       const limiter = new RateLimiter({ limits: TWO, sharedState, dryRun }, runtime);
       expect(await limiter.execute(() => "done")).toBe("done");
@@ -374,6 +379,7 @@ test("in any interleaving of processes no stretch of the place's time sees more 
       const limits = { requests, tokens };
       // Questions and answers of all processes overtake each other.
       const sharedState: SharedState = {
+        sharing,
         async update(key, change) {
           await scheduler.schedule(Promise.resolve());
           const result = await inner.update(key, change);

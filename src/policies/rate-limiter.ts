@@ -22,12 +22,13 @@ import {
   limiterSettings,
   type Meter,
   metersFor,
+  NO_ARGUMENTS,
   type RateKind,
   type RateLimiterOptions,
   type RateLimits,
 } from "./rate-limits.ts";
 import { type HeaderBag, headersOf } from "./retry-after.ts";
-import { SharedRateLine } from "./shared-rate-line.ts";
+import { sidesOf } from "./sharing.ts";
 
 /** How a limiter stands. */
 export interface RateLimiterStats {
@@ -46,8 +47,6 @@ export interface RateLimiterStats {
    */
   available: Partial<Record<RateKind, number>>;
 }
-
-const NO_ARGUMENTS: readonly unknown[] = [];
 
 /**
  * Keeps calls within a rate: so many requests, so many tokens, or both, per interval. A call that finds no room waits
@@ -91,7 +90,7 @@ export class RateLimiter extends PolicyBase {
     this.#line =
       sharedState === undefined
         ? new RateLine(settings, meters, runtime)
-        : new SharedRateLine(sharedState, settings, meters, runtime);
+        : new (sidesOf(sharedState).SharedRateLine)(sharedState, settings, meters, runtime);
   }
 
   execute<T>(operation: Operation<T>, options?: CallOptions | Call): Promise<T> {

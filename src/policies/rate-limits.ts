@@ -94,6 +94,9 @@ const LIMIT_RULES: Rules<RateLimit> = {
   settle: aFunction,
 };
 
+/** The arguments of a call that is not one of a wrapped function. */
+export const NO_ARGUMENTS: readonly unknown[] = [];
+
 const KINDS: readonly RateKind[] = ["requests", "tokens"];
 
 /** One limit at work: how much there is of it, and what a call takes. */
@@ -120,10 +123,24 @@ export class Meter {
   /** What a call takes: what it says itself, or what the cost of the limit makes of its arguments. */
   costOf(given: number | undefined, args: readonly unknown[]): number {
     if (given === undefined && typeof this.#cost === "number") return this.#cost;
-    const cost = given ?? (this.#cost as (...args: unknown[]) => number)(...args);
+    const cost = given ?? this.#costFrom(args);
     if (amount.allows(cost)) return cost;
-    throw new ConfigError(
-      `The cost of a call in ${this.kind} must be ${amount.says}, got ${show(cost)}. A cost function sees the arguments of a wrapped function; with execute and in a pipeline, give the call its cost: { cost: { ${this.kind}: … } }.`,
+    throw this.#costError(`must be ${amount.says}, got ${show(cost)}`);
+  }
+
+  #costFrom(args: readonly unknown[]): number {
+    try {
+      return (this.#cost as (...args: unknown[]) => number)(...args);
+    } catch (error) {
+      if (args !== NO_ARGUMENTS || !(error instanceof TypeError)) throw error;
+      throw this.#costError(`is not known: its function was given no arguments, and threw "${error.message}"`, error);
+    }
+  }
+
+  #costError(what: string, cause?: TypeError): ConfigError {
+    return new ConfigError(
+      `The cost of a call in ${this.kind} ${what}. A cost function sees the arguments of a function wrapped with wrap(); with execute and in a pipeline, give the call its cost: { cost: { ${this.kind}: … } }.`,
+      { cause },
     );
   }
 

@@ -11,6 +11,7 @@ import { MemorySharedState } from "../stores/memory-shared-state.ts";
 import { FakeClock, record } from "../testing/fake-clock.ts";
 import { detectContention } from "./decorate.ts";
 import { type LockPermit, ResourceLock, type ResourceLockOptions } from "./resource-lock.ts";
+import { sharing } from "./sharing.ts";
 
 const LEASE_MS = 900;
 
@@ -88,6 +89,7 @@ class Process {
     this.clock = new ProcessClock(world);
     this.events = new Events(world);
     this.state = {
+      sharing,
       update: async <T, R>(
         key: string,
         change: (last: T | undefined, now: number) => SharedChange<T, R>,
@@ -181,8 +183,8 @@ describe("a lock with a lease", () => {
     expect(permit.fencingToken).toBe(undefined);
     expect(permit.signal.aborted).toBe(false);
     permit.release();
-    expect(lock.describe().options).toMatchObject({ scope: "local" });
-    expect(one.lock().describe().options).toMatchObject({ scope: "shared", leaseMs: LEASE_MS });
+    expect(lock.describe().options).toMatchObject({ hasSharedState: false });
+    expect(one.lock().describe().options).toMatchObject({ hasSharedState: true, leaseMs: LEASE_MS });
     expect(one.lock({ leaseMs: undefined }).describe().options).toMatchObject({ leaseMs: 10_000 });
   });
 
@@ -756,6 +758,7 @@ test("under any order of messages, pauses and stalls, no two running processes h
           if (!quiet) await scheduler.schedule(Promise.resolve(), what);
         };
         const watching: SharedState = {
+          sharing,
           update: async <T, R>(
             key: string,
             change: (last: T | undefined, now: number) => SharedChange<T, R>,

@@ -367,7 +367,7 @@ test("describe gives the options in effect, and says that the lock is local (C3.
   expect(new ResourceLock({ name: "ledger" }).describe()).toEqual({
     kind: "lock",
     name: "ledger",
-    options: { maxConcurrent: 1, acquireTimeoutMs: 30_000, contentionThresholdMs: 5_000, scope: "local" },
+    options: { maxConcurrent: 1, acquireTimeoutMs: 30_000, contentionThresholdMs: 5_000, hasSharedState: false },
   });
 });
 

@@ -27,7 +27,8 @@ import { ContentionDetectedError } from "../core/policy-errors.ts";
 import { type Runtime, systemRuntime } from "../core/runtime.ts";
 import type { SharedState } from "../core/shared-state.ts";
 import { holdUntilSettled, Slots } from "../core/slots.ts";
-import { type HeldLease, LeasePlace } from "./held-lease.ts";
+import type { HeldLease, LeasePlace } from "./held-lease.ts";
+import { sidesOf } from "./sharing.ts";
 
 export interface ResourceLockOptions {
   /** Names the resource in events and errors. @default "lock" */
@@ -139,7 +140,7 @@ export class ResourceLock extends PolicyBase {
     if (lease === undefined && given.leaseMs !== undefined)
       throw new ConfigError("lock.leaseMs needs lock.lease: only a lock that processes share has a lease.");
     const terms = { lockName: this.name, maxConcurrent, leaseMs };
-    this.#leases = lease === undefined ? null : new LeasePlace(lease, terms, runtime);
+    this.#leases = lease === undefined ? null : new (sidesOf(lease).LeasePlace)(lease, terms, runtime);
   }
 
   /** Waits for a permit. `holderId` is who will hold it, in the words of errors, events and statistics. */
@@ -204,7 +205,8 @@ export class ResourceLock extends PolicyBase {
         maxConcurrent: this.#slots.limit,
         acquireTimeoutMs: this.#acquireTimeoutMs,
         contentionThresholdMs: this.#contentionThresholdMs,
-        ...(this.#leases === null ? { scope: "local" } : { scope: "shared", leaseMs: this.#leases.terms.leaseMs }),
+        hasSharedState: this.#leases !== null,
+        ...(this.#leases !== null && { leaseMs: this.#leases.terms.leaseMs }),
       },
     };
   }

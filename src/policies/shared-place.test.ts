@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import type { SharedState } from "../core/shared-state.ts";
 import { fakeRuntime } from "../testing/fake-clock.ts";
 import { SharedPlace } from "./shared-place.ts";
+import { sharing } from "./sharing.ts";
 
 /** A place that answers when the test says so. */
 function placeOf() {
@@ -9,7 +10,7 @@ function placeOf() {
   const answers: { resolve: (value: unknown) => void; reject: (error: unknown) => void; key: string }[] = [];
   const update: SharedState["update"] = (key) =>
     new Promise((resolve, reject) => answers.push({ resolve: resolve as (value: unknown) => void, reject, key }));
-  const place = new SharedPlace<number>({ update, close: async () => {} }, "limiter:api", runtime);
+  const place = new SharedPlace<number>({ sharing, update, close: async () => {} }, "limiter:api", runtime);
   return { runtime, answers, place };
 }
 

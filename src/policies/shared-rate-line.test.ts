@@ -6,6 +6,7 @@ import type { SharedState } from "../core/shared-state.ts";
 import { type FakeRuntime, fakeRuntime, record } from "../testing/fake-clock.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import type { RateLimiterOptions, RateLimits } from "./rate-limits.ts";
+import { sharing } from "./sharing.ts";
 
 const START = 5_000;
 /** So slow that nothing comes back in a test. */
@@ -113,6 +114,7 @@ describe("asking the place", () => {
     const runtime = fakeRuntime();
     const answers: (() => void)[] = [];
     const sharedState: SharedState = {
+      sharing,
       update: (_, change) => new Promise((resolve) => answers.push(() => resolve(change(undefined, 0).result))),
       close: async () => {},
     };

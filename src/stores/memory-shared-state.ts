@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { StoreUnavailableError } from "../core/errors.ts";
-import type { SharedChange, SharedState } from "../core/shared-state.ts";
+import type { SharedChange, SharedState, Sharing } from "../core/shared-state.ts";
+import { sharing } from "../policies/sharing.ts";
 import { type Change, changed, type StateEntry } from "./state-entry.ts";
 
 /** How many entries each update looks at for ones that are gone: more than it can add, so that they cannot pile up. */
@@ -8,6 +9,7 @@ const SWEPT_PER_UPDATE = 4;
 
 /** Shared state in memory: for tests, and for policies of one process that are to act as one. */
 export class MemorySharedState implements SharedState {
+  readonly sharing: Sharing = sharing;
   readonly #clock: Clock;
   readonly #entries = new Map<string, StateEntry>();
   #sweep: MapIterator<[string, StateEntry]>;

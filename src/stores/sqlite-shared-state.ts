@@ -1,7 +1,8 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { StoreUnavailableError } from "../core/errors.ts";
 import { aFunction, anything, checkOptions, durationMs, type Rules } from "../core/options.ts";
-import type { SharedChange, SharedState } from "../core/shared-state.ts";
+import type { SharedChange, SharedState, Sharing } from "../core/shared-state.ts";
+import { sharing } from "../policies/sharing.ts";
 import { type Anchor, anchoredAt, machineNow } from "./machine-time.ts";
 import type { SqliteDriver, SqliteStatement } from "./sqlite-driver.ts";
 import { inTransaction, newerSchemaError, SqliteFile } from "./sqlite-file.ts";
@@ -63,6 +64,7 @@ type Outcome = { thrown: false; result: unknown } | { thrown: true; error: unkno
  * damaged rejects, and the next opens it anew.
  */
 export class SqliteSharedState implements SharedState {
+  readonly sharing: Sharing = sharing;
   readonly #file: SqliteFile<Statements, Updates>;
 
   constructor(path: string, options: SqliteSharedStateOptions = {}) {

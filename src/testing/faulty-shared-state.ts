@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from "../core/errors.ts";
-import type { SharedChange, SharedState } from "../core/shared-state.ts";
+import type { SharedChange, SharedState, Sharing } from "../core/shared-state.ts";
 
 /**
  * How an update goes wrong: it is not made, or only its answer is lost; or it is not made, or not answered, until it is
@@ -19,9 +19,11 @@ export class FaultySharedState implements SharedState {
   /** How many updates have been asked for, and how many of them hang. */
   updates = 0;
   readonly #hanging: (() => void)[] = [];
+  readonly sharing: Sharing;
   readonly #state: SharedState;
 
   constructor(state: SharedState) {
+    this.sharing = state.sharing;
     this.#state = state;
   }
 

@@ -22,6 +22,10 @@ interface Bench {
 const KEEP_MS = 60_000;
 
 const CASES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
+  "it brings along what policies need to share their state (C2.9)": async ({ state }) => {
+    equal(state.sharing?.kind, "sharing", "write `sharing`, which holdfast/policies exports, as a member of the place");
+  },
+
   "nothing lies under a key at first, and then what the last change left (C2.9)": async ({ state }) => {
     const seen: unknown[] = [];
     for (const next of [{ n: 1 }, [1, "two", null, { deep: [true] }], "text", 0, false, null]) {
