@@ -8,6 +8,7 @@ const { path, log, name, limits, times } = JSON.parse(process.argv[2]);
 const file = openSync(log, "a");
 const state = new SqliteSharedState(path, { busyTimeoutMs: 10_000 });
 const sharedState = {
+  sharing: state.sharing,
   async update(key, change) {
     const answer = await state.update(key, change);
     for (let i = 0; i < (answer.granted ?? 0); i++) writeSync(file, `${answer.at}\n`);
