@@ -190,23 +190,30 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
   #admit(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
     if (call.aborted) return Promise.reject(call.reason);
     const permit = this.#circuit.enter();
-    if (permit === ASK)
-      return this.#circuit.fleet!.probe(call, (given) =>
-        given === REFUSED ? this.#refuse(call) : this.#run(given, next, operation, call),
-      );
+    if (permit === ASK) return this.#runAsked(next, operation, call);
     return permit === REFUSED ? this.#refuse(call) : this.#run(permit, next, operation, call);
+  }
+
+  // In a method of its own, as is the next one: a closure in `#admit` would cost every call the room for it.
+  #runAsked(next: Invoke, operation: Operation<unknown>, call: Call): Promise<unknown> {
+    return this.#circuit.fleet!.probe(call, (given) =>
+      given === REFUSED ? this.#refuse(call) : this.#run(given, next, operation, call),
+    );
   }
 
   // Not async: while open, one promise that is already resolved serves every refusal.
   #outcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
     if (call.aborted) return Promise.resolve(failed(call.reason, false));
     const permit = this.#circuit.enter();
-    if (permit === ASK)
-      return this.#circuit
-        .fleet!.probe(call, (given) => this.#outcomeWith(given, next, operation, call))
-        .catch((error: unknown) => failed(error, false));
+    if (permit === ASK) return this.#askedOutcome(next, operation, call);
     if (permit === REFUSED && this.#settings.fallback === undefined) return this.#circuit.refusal();
     return this.#outcomeWith(permit, next, operation, call);
+  }
+
+  #askedOutcome(next: Invoke, operation: Operation<unknown>, call: Call): Promise<Outcome<unknown>> {
+    return this.#circuit
+      .fleet!.probe(call, (given) => this.#outcomeWith(given, next, operation, call))
+      .catch((error: unknown) => failed(error, false));
   }
 
   /** What `#run` does for a call that has nothing around it, of a breaker that does not look at how long it takes. */
