@@ -161,3 +161,16 @@ it("a graph that is put together at run time is a dynamic workflow (C5.1)", () =
     void typed;
   });
 });
+
+it("what is handed to takes no input of the run, and the run gives the output of whoever handed to nobody (C5.1)", () => {
+  void (async () => {
+    const desk = new Workflow({ id: "desk" })
+      .addNode("desk", (text: string, ctx) => (text === "" ? 0 : ctx.handoff("clerk", { text })), {
+        handoffTo: ["clerk"],
+      })
+      .addNode("clerk", ({ text }: { text: string }) => [text]);
+    expectTypeOf(await desk.execute("a")).toEqualTypeOf<number | string[]>();
+    // @ts-expect-error only the desk gets what the run is given
+    await desk.execute({ text: "a" });
+  });
+});

@@ -1,4 +1,4 @@
-import type { NodeFunction } from "./core/node.ts";
+import type { Handoff, NodeFunction } from "./core/node.ts";
 import type { Store } from "./core/store.ts";
 import { engineFor } from "./default-engine.ts";
 import type { DeadLetters } from "./engine/dead-letters.ts";
@@ -7,11 +7,17 @@ import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
 import type { RetryOptions } from "./policies/retry.ts";
 import type { TimeoutOptions } from "./policies/timeout.ts";
 import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
-import type { FieldMapping, WorkflowDefinition } from "./workflow/definition.ts";
-import type { EndsOf, MappingArgument, NodeSignatures, RunInput, RunOutput, StandIn } from "./workflow/signature.ts";
+import type { FailureMode, FieldMapping, Join, WorkflowDefinition } from "./workflow/definition.ts";
+import type { EdgeArguments, EndsOf, NodeSignatures, RunInput, RunOutput, StandIn } from "./workflow/signature.ts";
 
 /** The policies of one node. They are shared by all runs of the workflow in an engine. */
 export interface NodeOptions {
+  /** Whether it waits for all edges that lead to it, or starts with the first that delivers. @default "all" */
+  join?: Join | undefined;
+  /** What becomes of the run when it has failed for good. @default what the workflow says */
+  onFailure?: FailureMode | undefined;
+  /** Nodes that it may hand off to. They start when something is handed to them. */
+  handoffTo?: readonly string[] | undefined;
   retry?: RetryOptions | undefined;
   circuitBreaker?: CircuitBreakerOptions | undefined;
   /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
@@ -77,26 +83,33 @@ export class Workflow<
   }
 
   /** Adds a node: a function of its input and the context. Its policies may also be given later. */
-  addNode<const Id extends string, In, Out>(
+  addNode<const Id extends string, In, Out, const To extends string = never>(
     id: Id,
     run: NodeFunction<In, Out>,
-    options: NodeOptions = {},
-  ): Workflow<Nodes & Record<Id, { input: In; output: Out }>, Targets, Sources, Backups> {
-    this.#builder.addNode(id, run as NodeFunction<never>);
-    if (Object.keys(options).length > 0) this.#builder.configure(id, options);
+    options: NodeOptions & { handoffTo?: readonly To[] | undefined } = {},
+  ): Workflow<
+    Nodes & Record<Id, { input: In; output: Exclude<Out, Handoff>; handsOff: [To] extends [never] ? false : true }>,
+    Targets | To,
+    Sources,
+    Backups
+  > {
+    const { join = "all", onFailure, handoffTo = [], ...policies } = options;
+    this.#builder.addNode(id, run as NodeFunction<never>, { join, onFailure, handoffTo: [...handoffTo] });
+    if (Object.keys(policies).length > 0) this.#builder.configure(id, policies);
     return this as never;
   }
 
   /**
    * Delivers the output of one node to another. `{ outputField: "inputField" }` maps fields; without a mapping the
-   * whole output is the input, or, where several edges meet, the field of it that is named after the node.
+   * whole output is the input, or, where several edges meet, the field of it that is named after the node. `when`
+   * decides, once for each output, whether the edge is taken.
    */
   connect<From extends keyof Nodes & string, To extends keyof Nodes & string>(
     from: From,
     to: To,
-    ...[mapping]: MappingArgument<Nodes[From]["output"], Nodes[To]["input"], From>
+    ...[mapping, { when } = {}]: EdgeArguments<Nodes[From]["output"], Nodes[To]["input"], From>
   ): Workflow<Nodes, Targets | To, Sources | From, Backups> {
-    this.#builder.connect(from, to, mapping as FieldMapping | undefined);
+    this.#builder.connect(from, to, mapping as FieldMapping | undefined, when);
     return this as never;
   }
 

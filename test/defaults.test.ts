@@ -27,6 +27,7 @@ import {
   type HedgeOptions,
   MemorySharedState,
   MemoryStore,
+  type NodeOptions,
   type Policy,
   type Priority,
   type PriorityShares,
@@ -44,8 +45,10 @@ import {
   SqliteStore,
   Timeout,
   Workflow,
+  type WorkflowDefinition,
   type WorkflowOptions,
 } from "../src/index.ts";
+import { planWorkflow } from "../src/workflow/plan.ts";
 import { FakeClock, type FakeRuntime, fakeRuntime } from "../src/testing/index.ts";
 import { forget } from "./leak-oracle.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
@@ -576,6 +579,20 @@ const PROBES: Record<string, Probe> = {
   "WorkflowOptions.name": { words: "the id", holds: () => new Workflow({ id: "w" }).definition.name === "w" },
   "WorkflowOptions.version": workflowOption("2", "version"),
   "WorkflowOptions.concurrency": workflowOption(3, "concurrency"),
+  "WorkflowOptions.maxNodeInvocations": workflowOption(3, "maxNodeInvocations"),
+  "WorkflowOptions.onFailure": workflowOption("continue", "onFailure"),
+  "NodeOptions.join": {
+    other: "any",
+    observe: (value) => nodeOption({ join: value as "all" }).definition.nodes[0]!.join,
+  },
+  "NodeOptions.onFailure": {
+    words: "what the workflow says",
+    holds: () =>
+      (["fail", "continue"] as const).every((onFailure) => {
+        const { nodes } = planWorkflow(nodeOption({}, { onFailure }).definition);
+        return nodes.get("n")!.onFailure === onFailure;
+      }),
+  },
   "EngineOptions.concurrency": engineOption(2, runsAtOnce, "concurrency"),
   "EngineOptions.leaseMs": engineOption(4999, leaseTaken, "leaseMs"),
   "EngineOptions.maxCrashes": engineOption(9, startsAllowed, "maxCrashes"),
@@ -620,6 +637,10 @@ const PROBES: Record<string, Probe> = {
   "ResilientQueueRunOptions.resumeFromCheckpoint": { other: false, observe: whatAnOldRunGives },
   "ResilientQueueRunOptions.enableCheckpointing": { other: false, observe: whatIsKept },
 };
+
+function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {
+  return new Workflow({ id: "w", ...workflow }).addNode("n", () => 1, node);
+}
 
 function workflowOption(other: unknown, key: keyof WorkflowOptions): Probe {
   return { other, observe: (value) => String(new Workflow({ id: "w", [key]: value }).definition[key]) };

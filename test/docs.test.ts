@@ -14,6 +14,7 @@ const PAGES: Record<string, number> = {
   "docs/errors.md": 2,
   "docs/events.md": 2,
   "docs/peers.md": 0,
+  "docs/workflows.md": 6,
   "docs/policies/adaptive-concurrency.md": 9,
   "docs/policies/budget.md": 10,
   "docs/policies/retry-budget.md": 3,

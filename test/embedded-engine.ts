@@ -14,10 +14,10 @@ export function embeddedEngine(newStore: (clock: Clock) => Store): EngineSubject
 }
 
 function definitionOf(graph: Graph): Runnable["definition"] {
-  const { id = "w", nodes, edges = [], fallbacks = [], policies = {}, ...rest } = graph;
+  const { id = "w", nodes, edges = [], fallbacks = [], policies = {}, forms = {}, ...rest } = graph;
   const builder = new DefinitionBuilder({ id, ...rest });
-  for (const [node, run] of Object.entries(nodes)) builder.addNode(node, run);
-  for (const [from, to, mapping] of edges) builder.connect(from, to, mapping);
+  for (const [node, run] of Object.entries(nodes)) builder.addNode(node, run, forms[node]);
+  for (const [from, to, mapping, when] of edges) builder.connect(from, to, mapping, when);
   for (const [primary, backup] of fallbacks) builder.addFallback(primary, backup);
   for (const [node, options] of Object.entries(policies)) builder.configure(node, options);
   return builder.definition;

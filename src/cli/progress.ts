@@ -1,7 +1,7 @@
 import type { HoldfastEvent } from "../core/events.ts";
 import type { RunHistory } from "../engine/history.ts";
 import type { Plan } from "../workflow/plan.ts";
-import { invocationIdOf, invocationKey } from "../workflow/run-state.ts";
+import { invocationIdOf, invocationKey } from "../workflow/invocation-id.ts";
 import { clean, counted, cut, duration, said } from "./text.ts";
 
 /** What is known of a run while it is watched: a fold over its events, drawn by `frame`. Instants are wall clock. */

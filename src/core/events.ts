@@ -45,6 +45,8 @@ export interface EventTable {
   "node.failed": OfNode & { attempts: number; error: unknown };
   "attempt.started": OfNode & { attempt: number };
   "attempt.failed": OfNode & { attempt: number; error: unknown; retryDelayMs: number };
+  /** What a node says of how far it has come; nothing of it is stored. */
+  "node.progress": OfNode & { report: unknown };
   "value.large": OfRun & { nodeId: string; bytes: number };
   "dead_letter.entered": OfNode & { deadLetterId: string };
   "dead_letter.redriven": OfRun & { nodeId: string };

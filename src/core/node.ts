@@ -17,6 +17,27 @@ export interface NodeContext {
   readonly idempotencyKey: string;
   /** Rises with each executor of the run: lets an outside resource refuse a stalled former one. */
   readonly fencingToken: number;
+  /**
+   * Does something once for this invocation: `fn` is called, and what it gives is stored before `step` resolves to it;
+   * later attempts, lives and redrives get what was stored. Names are unique within an invocation.
+   */
+  step<T>(name: string, fn: () => T | PromiseLike<T>): Promise<T>;
+  /** Ends the node: `return ctx.handoff(id, message)` makes `message` the input of that node, and no edge is taken. */
+  handoff(nodeId: string, message: unknown): Handoff;
+  /** Reports how far the node has come, as the event `node.progress`. Nothing of it is stored. */
+  progress(report: unknown): void;
+}
+
+/** What a node returns that leaves the choice of its successor to itself. Made by `ctx.handoff`. */
+export class Handoff {
+  readonly to: string;
+  readonly message: unknown;
+
+  /** @internal */
+  constructor(to: string, message: unknown) {
+    this.to = to;
+    this.message = message;
+  }
 }
 
 /** A step of a workflow: gets its mapped input and the context. */

@@ -1,7 +1,8 @@
 import { revivedError } from "../core/errors.ts";
 import type { Events } from "../core/events.ts";
 import type { DeadLetter } from "../core/store.ts";
-import { type InvocationId, invocationKey, type RunEvent, type RunState } from "../workflow/run-state.ts";
+import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
+import type { RunEvent, RunState } from "../workflow/run-state.ts";
 
 /** Emits what a commit has made durable: the only place where journal events become events for listeners. */
 export function announce(
@@ -74,9 +75,12 @@ export function announce(
   }
 }
 
-/** Whether a backup stood in for any node. */
+/** Whether a backup stood in for any node, or the run has completed without one that failed. */
 export function isDegraded(state: RunState): boolean {
-  for (const { id, status } of state.invocations.values())
+  let failed = 0;
+  for (const { id, status } of state.invocations.values()) {
     if (id.backup !== undefined && status === "completed") return true;
-  return false;
+    if (status === "failed") failed++;
+  }
+  return failed > 0 && state.status === "completed";
 }

@@ -1,5 +1,5 @@
 import type { DeadLetter } from "../core/store.ts";
-import { type InvocationId, invocationKey } from "../workflow/run-state.ts";
+import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import { idempotencyKey, inputOf } from "./invoke-node.ts";
 import type { ActiveRun } from "./run.ts";
 

@@ -10,6 +10,7 @@ import type { DeadLetter, RunFilter, RunRow, Store } from "../core/store.ts";
 import type { WorkflowDefinition } from "../workflow/definition.ts";
 import { type Plan, planWorkflow } from "../workflow/plan.ts";
 import { Readiness } from "../workflow/ready.ts";
+import { isDegraded } from "./announce.ts";
 import { DeadLetters } from "./dead-letters.ts";
 import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
 import { readHistory } from "./history.ts";
@@ -297,7 +298,8 @@ export class Engine {
         };
         await walk(run);
       }
-      const letters = state.status === "failed" ? await this.#store.deadLetters({ runId }) : [];
+      const isWhole = state.status === "completed" && !isDegraded(state);
+      const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
       return resultOf(runId, plan, state, codec, letters, resumed);
     } catch (error) {
       // A run that was not begun here, because somebody else has it or it is another one, has not stopped.

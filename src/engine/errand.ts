@@ -2,7 +2,8 @@ import { RunInUseError, VersionMismatchError } from "../core/errors.ts";
 import type { DeadLetter, Store } from "../core/store.ts";
 import { outlineChanges } from "../workflow/fingerprint.ts";
 import type { Plan } from "../workflow/plan.ts";
-import { invocationIdOf, type RunState } from "../workflow/run-state.ts";
+import { invocationIdOf } from "../workflow/invocation-id.ts";
+import type { RunState } from "../workflow/run-state.ts";
 import { checkRedrivable } from "./dead-letters.ts";
 import type { Journal } from "./journal.ts";
 
@@ -22,7 +23,9 @@ export async function stageErrand(
   if ("redrive" in errand) {
     // Read anew under the lease: whoever held it until now may have redriven the same entry.
     const letter = checkRedrivable(errand.redrive.id, await store.deadLetter(errand.redrive.id), store.location);
-    if (state.status === "failed") {
+    // A run that went on without the node may have completed.
+    const wentOn = state.status === "completed" && state.invocations.get(letter.invocationId)?.status === "failed";
+    if (state.status === "failed" || wentOn) {
       redriving.set(letter.invocationId, stageRedriven(journal, letter, at));
       return redriving;
     }

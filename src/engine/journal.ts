@@ -182,6 +182,13 @@ export function vanishedTail(intact: number, written: number): string | undefine
   return `the newest ${written - intact} of ${written} records known to have been written are gone`;
 }
 
+/** Fields of events that are encoded values. */
+const VALUES: Partial<Record<RunEvent["kind"], string>> = {
+  run_started: "input",
+  invocation_completed: "output",
+  step_completed: "output",
+};
+
 /**
  * Events as text: a line of JSON, then the encoded values one after the other, each named in the line by its length.
  * A value is already JSON, and putting it into JSON once more would double its quotes and its cost.
@@ -189,15 +196,11 @@ export function vanishedTail(intact: number, written: number): string | undefine
 function encodeEvents(events: readonly RunEvent[]): string {
   let values = "";
   const heads = events.map((event) => {
-    if (event.kind === "invocation_completed") {
-      values += event.output;
-      return { ...event, output: event.output.length };
-    }
-    if (event.kind === "run_started") {
-      values += event.input;
-      return { ...event, input: event.input.length };
-    }
-    return event;
+    const field = VALUES[event.kind];
+    if (field === undefined) return event;
+    const value = (event as unknown as Record<string, string>)[field]!;
+    values += value;
+    return { ...event, [field]: value.length };
   });
   return `${JSON.stringify(heads)}\n${values}`;
 }
@@ -207,10 +210,11 @@ function decodeEvents(body: Uint8Array): RunEvent[] {
   const newline = text.indexOf("\n");
   const heads = JSON.parse(text.slice(0, newline)) as RunEvent[];
   let from = newline + 1;
-  const next = (length: number): string => text.slice(from, (from += length));
   for (const event of heads) {
-    if (event.kind === "invocation_completed") event.output = next(event.output as unknown as number);
-    else if (event.kind === "run_started") event.input = next(event.input as unknown as number);
+    const field = VALUES[event.kind];
+    if (field === undefined) continue;
+    const values = event as unknown as Record<string, string | number>;
+    values[field] = text.slice(from, (from += values[field] as number));
   }
   return heads;
 }

@@ -3,7 +3,8 @@ import { messageOf, revivedError, WorkflowExecutionError } from "../core/errors.
 import type { DeadLetter } from "../core/store.ts";
 import type { Plan } from "../workflow/plan.ts";
 import { Readiness } from "../workflow/ready.ts";
-import { invocationKey, type RunState } from "../workflow/run-state.ts";
+import { invocationKey } from "../workflow/invocation-id.ts";
+import type { CompletedInvocation, RunState } from "../workflow/run-state.ts";
 import { isDegraded } from "./announce.ts";
 
 /** One step of a run as its result lists it (C10.3). */
@@ -80,8 +81,8 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
       revivedError(state.cancelReason),
     );
   }
-  const { node, error } = state.failure!;
-  const attempts = state.invocations.get(invocationKey({ node, iteration: 0 }))?.attempts ?? 0;
+  const { node, iteration, error } = state.failure!;
+  const attempts = state.invocations.get(invocationKey({ node, iteration }))?.attempts ?? 0;
   const cause = revivedError(error);
   return new WorkflowExecutionError(
     `Node "${node}" of run "${runId}" failed after ${attempts} ${attempts === 1 ? "attempt" : "attempts"}: ${messageOf(cause)}. Its input is kept as a dead letter; redrive it to go on from there.`,
@@ -92,11 +93,14 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
 
 function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
   const readiness = new Readiness(plan, state);
-  for (const invocation of state.invocations.values()) readiness.afterEnd(invocation);
-  const valueOf = (node: string): unknown => codec.decode(readiness.servedBy(node)!.output);
-  const [only] = plan.ends;
-  if (plan.ends.length === 1 && only !== undefined) return valueOf(only);
-  return Object.fromEntries(plan.ends.map((node) => [node, valueOf(node)]));
+  readiness.atStart();
+  for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
+  const valueOf = (served: CompletedInvocation | undefined): unknown => served && codec.decode(served.output);
+  if (plan.handsOff) return valueOf(readiness.lastHome);
+  const served = plan.ends.map((node) => [node, readiness.lastOf(node)] as const);
+  if (served.length === 1) return valueOf(served[0]![1]);
+  // Ends that were passed over have no field.
+  return Object.fromEntries(served.flatMap(([node, last]) => (last === undefined ? [] : [[node, valueOf(last)]])));
 }
 
 function stepsOf(state: RunState): AgentStep[] {

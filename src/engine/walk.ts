@@ -1,5 +1,7 @@
 import { storedError } from "../core/errors.ts";
-import { type Invocation, type InvocationId, invocationKey } from "../workflow/run-state.ts";
+import { invocationKey } from "../workflow/invocation-id.ts";
+import type { Activation } from "../workflow/ready.ts";
+import { type Invocation, isOpen } from "../workflow/run-state.ts";
 import { enteredDeadLetter } from "./dead-letter.ts";
 import { Inbox } from "./inbox.ts";
 import { type InvocationEnd, invokeNode } from "./invoke-node.ts";
@@ -67,32 +69,31 @@ interface Launch {
 }
 
 /** What an earlier life of the run left open, and what is ready beside it; for a new run its first nodes. */
-function pickUp(run: ActiveRun): { interrupted: Launch[]; ready: InvocationId[] } {
+function pickUp(run: ActiveRun): { interrupted: Launch[]; ready: Activation[] } {
   const interrupted: Launch[] = [];
   const ready = run.readiness.atStart();
-  for (const invocation of run.journal.state.invocations.values()) {
-    if (invocation.status === "running" || invocation.status === "waiting")
-      interrupted.push({ invocation, isNew: false });
-    else ready.push(...run.readiness.afterEnd(invocation));
-  }
+  const { invocations, ended } = run.journal.state;
+  for (const key of ended) ready.push(...run.readiness.afterEnd(invocations.get(key)!));
+  for (const invocation of invocations.values()) if (isOpen(invocation)) interrupted.push({ invocation, isNew: false });
   return { interrupted, ready };
 }
 
-function stageStarted(run: ActiveRun, id: InvocationId | undefined): Launch | undefined {
-  if (id === undefined) return undefined;
-  run.journal.stage({ kind: "invocation_started", id, at: run.settings.runtime.clock.wallNow() });
+function stageStarted(run: ActiveRun, activation: Activation | undefined): Launch | undefined {
+  if (activation === undefined) return undefined;
+  const { id } = activation;
+  run.journal.stage({ kind: "invocation_started", ...activation, at: run.settings.runtime.clock.wallNow() });
   return { invocation: run.journal.state.invocations.get(invocationKey(id))!, isNew: true };
 }
 
 /** Stages an end with the dead letter that it enters or settles; gives what it makes ready. */
-function stageEnded(run: ActiveRun, end: InvocationEnd): InvocationId[] {
+function stageEnded(run: ActiveRun, end: InvocationEnd): Activation[] {
   const { journal, readiness } = run;
-  const failedBefore = readiness.failed.length;
   journal.stage(end);
   const ready = readiness.afterEnd(journal.state.invocations.get(invocationKey(end.id))!);
   const visit = { node: end.id.node, iteration: end.id.iteration };
   const redriven = run.redriving.get(invocationKey(visit));
-  if (readiness.failed.length > failedBefore) journal.keep(enteredDeadLetter(run, visit));
+  if (end.kind === "invocation_failed" && !ready.some(({ id }) => id.backup !== undefined))
+    journal.keep(enteredDeadLetter(run, visit));
   else if (end.kind === "invocation_completed" && redriven !== undefined) {
     journal.keep({ ...redriven, status: "succeeded", nextRetryAt: null });
   }
@@ -105,5 +106,6 @@ function stageRunEnd(run: ActiveRun): void {
   if (failed === undefined) return run.journal.stage({ kind: "run_completed", at });
   const invocation = run.journal.state.invocations.get(invocationKey(failed));
   if (invocation?.status !== "failed") throw new Error(`Node visit ${invocationKey(failed)} has not failed.`);
-  run.journal.stage({ kind: "run_failed", node: failed.node, error: invocation.error, at });
+  const { node, iteration } = failed;
+  run.journal.stage({ kind: "run_failed", node, ...(iteration > 0 && { iteration }), error: invocation.error, at });
 }

@@ -3,6 +3,7 @@ import { CANCELLATION } from "./engine-cancellation-cases.ts";
 import { CLAIMS } from "./engine-claim-cases.ts";
 import { DAMAGE } from "./engine-damage-cases.ts";
 import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
+import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
 import { VALUES } from "./engine-value-cases.ts";
@@ -18,10 +19,10 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * import { engineContract, type Graph } from "holdfast/testing";
  * import { it } from "vitest";
  *
- * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, ...options }: Graph): DynamicWorkflow {
+ * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, forms = {}, ...options }: Graph): DynamicWorkflow {
  *   const workflow: DynamicWorkflow = new Workflow({ id, ...options });
- *   for (const [node, run] of Object.entries(nodes)) workflow.addNode(node, run, policies[node]);
- *   for (const [from, to, mapping] of edges) workflow.connect(from, to, mapping);
+ *   for (const [node, run] of Object.entries(nodes)) workflow.addNode(node, run, { ...policies[node], ...forms[node] });
+ *   for (const [from, to, mapping, when] of edges) workflow.connect(from, to, mapping, { when: when as (output: unknown) => boolean });
  *   for (const [primary, backup] of fallbacks) workflow.addFallback(primary, backup);
  *   return workflow;
  * }
@@ -35,7 +36,8 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * ```
  */
 export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
-  return [WALKS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap((cases: EngineCases) =>
-    Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
+  return [WALKS, FORMS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap(
+    (cases: EngineCases) =>
+      Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );
 }

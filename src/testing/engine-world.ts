@@ -14,7 +14,16 @@ export interface Graph {
   version?: string;
   concurrency?: number;
   nodes: Readonly<Record<string, NodeFunction<never>>>;
-  edges?: readonly (readonly [from: string, to: string, mapping?: Readonly<Record<string, string>>])[];
+  edges?: readonly (readonly [
+    from: string,
+    to: string,
+    mapping?: Readonly<Record<string, string>> | undefined,
+    when?: (output: never) => boolean,
+  ])[];
+  /** How nodes join, fail and hand off, where that is not as usual. */
+  forms?: Readonly<Record<string, { join?: "all" | "any"; onFailure?: "fail" | "continue"; handoffTo?: string[] }>>;
+  maxNodeInvocations?: number;
+  onFailure?: "fail" | "continue";
   fallbacks?: readonly (readonly [primary: string, backup: string])[];
   policies?: Readonly<Record<string, { retry?: object; circuitBreaker?: object; timeout?: object }>>;
 }

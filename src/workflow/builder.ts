@@ -1,7 +1,7 @@
-import type { NodeFunction } from "../core/node.ts";
-import { anId, checkId, checkOptions, type Rules, wholeNumber } from "../core/options.ts";
+import { anId, checkId, checkOptions, oneOf, type Rules, wholeNumber } from "../core/options.ts";
 import type {
   EdgeDefinition,
+  FailureMode,
   FallbackDefinition,
   FieldMapping,
   NodeDefinition,
@@ -18,16 +18,27 @@ export interface WorkflowOptions {
   version?: string | undefined;
   /** How many nodes of one run may work at the same time. @default Infinity */
   concurrency?: number | undefined;
+  /** How many invocations a run may start; one that starts more is taken for one that never ends. @default 1000 */
+  maxNodeInvocations?: number | undefined;
+  /** What becomes of a run when a node has failed for good, where the node does not say. @default "fail" */
+  onFailure?: FailureMode | undefined;
 }
 
-const RULES: Rules<WorkflowOptions> = { id: anId, name: anId, version: anId, concurrency: wholeNumber(1, true) };
+const RULES: Rules<WorkflowOptions> = {
+  id: anId,
+  name: anId,
+  version: anId,
+  concurrency: wholeNumber(1, true),
+  maxNodeInvocations: wholeNumber(1, true),
+  onFailure: oneOf("fail", "continue"),
+};
 
 /**
  * Collects a workflow as plain data. Knows no types and checks no names: a later call may still bring the node that
  * an earlier one names, so `plan` checks the whole when the workflow is first used.
  */
 export class DefinitionBuilder {
-  readonly #options: { id: string; name: string; version: string; concurrency: number };
+  readonly #options: Omit<WorkflowDefinition, "nodes" | "edges" | "fallbacks" | "policies">;
   readonly #nodes: NodeDefinition[] = [];
   readonly #edges: EdgeDefinition[] = [];
   readonly #fallbacks: FallbackDefinition[] = [];
@@ -37,17 +48,18 @@ export class DefinitionBuilder {
   constructor(options: WorkflowOptions) {
     const checked = checkOptions("workflow", options, RULES);
     const id = checkId("workflow.id", checked.id);
-    const { name = id, version = "1", concurrency = Infinity } = checked;
-    this.#options = { id, name, version, concurrency };
+    const { name = id, version = "1", concurrency = Infinity, maxNodeInvocations = 1000 } = checked;
+    const { onFailure = "fail" } = checked;
+    this.#options = { id, name, version, concurrency, maxNodeInvocations, onFailure };
   }
 
-  addNode(id: string, run: NodeFunction<never>): void {
-    this.#nodes.push({ id, run });
+  addNode(id: string, run: NodeDefinition["run"], options: Partial<Omit<NodeDefinition, "id" | "run">> = {}): void {
+    this.#nodes.push({ id, run, join: "all", handoffTo: [], ...options });
     this.#finished = null;
   }
 
-  connect(from: string, to: string, mapping: FieldMapping | undefined): void {
-    this.#edges.push({ from, to, mapping: mapping && { ...mapping } });
+  connect(from: string, to: string, mapping?: FieldMapping, when?: EdgeDefinition["when"]): void {
+    this.#edges.push({ from, to, ...(mapping && { mapping: { ...mapping } }), ...(when && { when }) });
     this.#finished = null;
   }
 

@@ -7,6 +7,10 @@ export interface WorkflowDefinition {
   readonly version: string;
   /** How many nodes of a run may work at the same time. */
   readonly concurrency: number;
+  /** How many invocations a run may start before it is taken for one that never ends. */
+  readonly maxNodeInvocations: number;
+  /** What becomes of the run when a node has failed for good, where the node itself does not say. */
+  readonly onFailure: FailureMode;
   readonly nodes: readonly NodeDefinition[];
   readonly edges: readonly EdgeDefinition[];
   readonly fallbacks: readonly FallbackDefinition[];
@@ -14,9 +18,19 @@ export interface WorkflowDefinition {
   readonly policies: ReadonlyMap<string, NodePolicies>;
 }
 
+/** `continue` skips what depends on the failed node and carries on with the rest. */
+export type FailureMode = "fail" | "continue";
+
+/** Whether a node waits for all edges that lead to it, or starts with the first that delivers. */
+export type Join = "all" | "any";
+
 export interface NodeDefinition {
   readonly id: string;
   readonly run: NodeFunction<never>;
+  readonly join: Join;
+  readonly onFailure?: FailureMode | undefined;
+  /** Nodes that this one may hand off to. */
+  readonly handoffTo: readonly string[];
 }
 
 /** The policies of a node, as options: the engine builds them, since this layer imports no policy. */
@@ -33,6 +47,8 @@ export interface EdgeDefinition {
   readonly from: string;
   readonly to: string;
   readonly mapping?: FieldMapping | undefined;
+  /** Whether the edge is taken, decided once for each output. An edge without it always is. */
+  readonly when?: ((output: never) => boolean) | undefined;
 }
 
 export interface FallbackDefinition {

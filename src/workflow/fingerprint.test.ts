@@ -17,7 +17,7 @@ const BASE = base().definition;
 describe("every single edit of the structure gives another fingerprint, and is told in words (C5.10)", () => {
   const [first, second] = BASE.edges;
   const edits: [what: string, edited: WorkflowDefinition, told: string[]][] = [
-    ["a node added", { ...BASE, nodes: [...BASE.nodes, { id: "d", run: () => 1 }] }, ['it now has the node "d"']],
+    ["a node added", { ...BASE, nodes: [...BASE.nodes, { ...BASE.nodes[0]!, id: "d" }] }, ['it now has the node "d"']],
     ["a node removed", { ...BASE, nodes: BASE.nodes.slice(1) }, ['it had the node "a"']],
     [
       "a node renamed",
@@ -57,6 +57,17 @@ describe("every single edit of the structure gives another fingerprint, and is t
       ['from "c" to "spare"'],
     ],
     ["a fallback removed", { ...BASE, fallbacks: [] }, ['it had the fallback from "b" to "spare"']],
+    ["a condition", { ...BASE, edges: [{ ...first!, when: () => true }, second!] }, ["on a condition"]],
+    [
+      "another join",
+      { ...BASE, nodes: BASE.nodes.map((node) => (node.id === "c" ? { ...node, join: "any" } : node)) },
+      ['it now has the join "any" at "c"'],
+    ],
+    [
+      "a hand-off",
+      { ...BASE, nodes: BASE.nodes.map((node) => (node.id === "a" ? { ...node, handoffTo: ["c"] } : node)) },
+      ['it now has the hand-off from "a" to "c"'],
+    ],
     ["another version", { ...BASE, version: "2" }, ['it had the version "1"', 'it now has the version "2"']],
   ];
   for (const [what, edited, told] of edits) {
@@ -91,7 +102,7 @@ it("what does not change the meaning of a journal does not change the fingerprin
     { ...BASE, name: "another name" },
     { ...BASE, concurrency: 1 },
     { ...BASE, nodes: BASE.nodes.toReversed() },
-    { ...BASE, nodes: BASE.nodes.map(({ id }) => ({ id, run: () => "other code" })) },
+    { ...BASE, nodes: BASE.nodes.map((node) => ({ ...node, run: () => "other code" })) },
     { ...BASE, edges: BASE.edges.toReversed() },
     { ...BASE, edges: [{ ...BASE.edges[0]!, mapping: { p: "q", x: "y" } }, BASE.edges[1]!] },
     {

@@ -7,15 +7,29 @@ import type { WorkflowDefinition } from "./definition.ts";
  * be compared; whoever changes what a node means gives the workflow another version.
  */
 export function outlineOf({ id, version, nodes, edges, fallbacks }: WorkflowDefinition): string {
-  return JSON.stringify({
+  const any = nodes.filter(({ join }) => join === "any").map((node) => node.id);
+  const handoffs = nodes.flatMap(({ id: from, handoffTo }) => handoffTo.map((to) => ({ from, to })));
+  const outline: Outline = {
     workflow: id,
     version,
     nodes: nodes.map((node) => node.id).sort(),
-    edges: edges
-      .map(({ from, to, mapping }) => ({ from, to, mapping: mapping && Object.entries(mapping).sort() }))
-      .sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
+    edges: edges.map(({ from, to, mapping, when }) => ({
+      from,
+      to,
+      ...(mapping && { mapping: Object.entries(mapping).sort() }),
+      ...(when && { when: true as const }),
+    })),
     fallbacks: fallbacks.map(({ primary, backup }) => ({ primary, backup })),
-  });
+    ...(any.length > 0 && { any: any.sort() }),
+    ...(handoffs.length > 0 && { handoffs }),
+  };
+  outline.edges.sort(byText);
+  outline.handoffs?.sort(byText);
+  return JSON.stringify(outline);
+}
+
+function byText(a: object, b: object): number {
+  return JSON.stringify(a) < JSON.stringify(b) ? -1 : 1;
 }
 
 /** An outline in eight characters. */
@@ -38,19 +52,31 @@ export interface Outline {
   workflow: string;
   version: string;
   nodes: string[];
-  edges: { from: string; to: string; mapping?: [string, string][] }[];
+  edges: OutlineEdge[];
   fallbacks: { primary: string; backup: string }[];
+  /** Nodes that start with the first edge that delivers. */
+  any?: string[];
+  handoffs?: { from: string; to: string }[];
+}
+
+interface OutlineEdge {
+  from: string;
+  to: string;
+  mapping?: [string, string][];
+  when?: true;
 }
 
 function linesOf(outline: string): string[] {
-  const { version, nodes, edges, fallbacks } = JSON.parse(outline) as Outline;
+  const { version, nodes, edges, fallbacks, any = [], handoffs = [] } = JSON.parse(outline) as Outline;
   const quoted = JSON.stringify;
   return [
     `the version ${quoted(version)}`,
     ...nodes.map((id) => `the node ${quoted(id)}`),
-    ...edges.map(({ from, to, mapping }) => {
+    ...any.map((id) => `the join "any" at ${quoted(id)}`),
+    ...handoffs.map(({ from, to }) => `the hand-off from ${quoted(from)} to ${quoted(to)}`),
+    ...edges.map(({ from, to, mapping, when }) => {
       const fields = mapping?.map(([out, into]) => `${quoted(out)} to ${quoted(into)}`).join(" and ");
-      return `the edge from ${quoted(from)} to ${quoted(to)}${fields === undefined ? "" : ` with ${fields || "no fields"}`}`;
+      return `the edge from ${quoted(from)} to ${quoted(to)}${fields === undefined ? "" : ` with ${fields || "no fields"}`}${when ? " on a condition" : ""}`;
     }),
     ...fallbacks.map(({ primary, backup }) => `the fallback from ${quoted(primary)} to ${quoted(backup)}`),
   ];

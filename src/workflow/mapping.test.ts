@@ -1,16 +1,17 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { EdgeDefinition } from "./definition.ts";
-import { gatherInput, MappingError } from "./mapping.ts";
+import { gatherInput, inputFrom, MappingError } from "./mapping.ts";
 
 function gather(edges: EdgeDefinition[], outputs: Record<string, unknown>): unknown {
   return gatherInput(edges, (id) => outputs[id]);
 }
 
-it("one edge without a mapping delivers the output as it is (C5.3)", () => {
+it("an edge that delivers by itself gives the output as it is, or the fields that it maps (C5.3)", () => {
   for (const output of [undefined, null, 0, "text", [1], { x: 1 }]) {
-    expect(gather([{ from: "a", to: "b" }], { a: output })).toBe(output);
+    expect(inputFrom({ from: "a", to: "b" }, output)).toBe(output);
   }
+  expect(inputFrom({ from: "a", to: "b", mapping: { x: "y" } }, { x: 1, z: 2 })).toEqual({ y: 1 });
 });
 
 it("a mapping takes the named fields and leaves the others (C5.3)", () => {

@@ -1,4 +1,4 @@
-import type { EdgeDefinition } from "./definition.ts";
+import type { EdgeDefinition, FieldMapping } from "./definition.ts";
 
 /** Nothing was mapped: the output is no object, or lacks the field. Names both, since one of them is misspelt. */
 export class MappingError extends TypeError {
@@ -8,30 +8,41 @@ export class MappingError extends TypeError {
 }
 
 /**
- * The input of a node from the outputs along its inbound edges (C5.3). One edge without a mapping delivers the output
- * as it is. Otherwise the input is an object: each mapping fills the fields it names, and an edge without one puts
- * its whole output under the id of the node that it comes from.
+ * The input of a node for which edges have met (C5.3): an object in which each mapping fills the fields it names, and
+ * an edge without one puts its whole output under the id of the node that it comes from.
  */
 export function gatherInput(inbound: readonly EdgeDefinition[], outputOf: (nodeId: string) => unknown): unknown {
-  const [only] = inbound;
-  if (inbound.length === 1 && only !== undefined && only.mapping === undefined) return outputOf(only.from);
   const input: Record<string, unknown> = {};
-  for (const { from, to, mapping } of inbound) {
-    const output = outputOf(from);
-    if (mapping === undefined) {
-      set(input, from, output);
-      continue;
-    }
-    for (const [outField, inField] of Object.entries(mapping)) {
-      if (typeof output !== "object" || output === null || !Object.hasOwn(output, outField)) {
-        throw new MappingError(
-          `The edge from "${from}" to "${to}" maps the field "${outField}", but the output of "${from}" ${describe(output)}.`,
-        );
-      }
-      set(input, inField, (output as Record<string, unknown>)[outField]);
-    }
+  for (const edge of inbound) {
+    const output = outputOf(edge.from);
+    if (edge.mapping === undefined) set(input, edge.from, output);
+    else mapFields(input, edge, edge.mapping, output);
   }
   return input;
+}
+
+/** The input of a node for an edge that delivers by itself: the output as it is, or the fields of it that are mapped. */
+export function inputFrom(edge: EdgeDefinition, output: unknown): unknown {
+  if (edge.mapping === undefined) return output;
+  const input: Record<string, unknown> = {};
+  mapFields(input, edge, edge.mapping, output);
+  return input;
+}
+
+function mapFields(
+  input: Record<string, unknown>,
+  { from, to }: EdgeDefinition,
+  mapping: FieldMapping,
+  output: unknown,
+): void {
+  for (const [outField, inField] of Object.entries(mapping)) {
+    if (typeof output !== "object" || output === null || !Object.hasOwn(output, outField)) {
+      throw new MappingError(
+        `The edge from "${from}" to "${to}" maps the field "${outField}", but the output of "${from}" ${describe(output)}.`,
+      );
+    }
+    set(input, inField, (output as Record<string, unknown>)[outField]);
+  }
 }
 
 // An id may be "__proto__", which plain assignment would not store.

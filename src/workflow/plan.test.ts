@@ -61,7 +61,7 @@ describe("what cannot be run is refused with everything that is wrong", () => {
       /^connect\("b", "a"\) names "b", which is no node\. There are: "a"/,
     ],
     ["an edge to nowhere", { nodes: ["a"], edges: [["a", "b"]] }, /^connect\("a", "b"\) names "b", which is no node/],
-    ["an edge to itself", { nodes: ["a"], edges: [["a", "a"]] }, /leads from a node to itself/],
+    ["an edge to itself", { nodes: ["a"], edges: [["a", "a"]] }, /^the nodes "a" -> "a" form a loop that nothing ends/],
     [
       "an edge twice",
       {
@@ -83,7 +83,7 @@ describe("what cannot be run is refused with everything that is wrong", () => {
           ["c", "b"],
         ],
       },
-      /^the nodes "b" -> "c" -> "b" form a loop/,
+      /^the nodes "b" -> "c" -> "b" form a loop that nothing ends/,
     ],
     [
       "a fallback to nowhere",

@@ -1,15 +1,34 @@
 import { WorkflowDefinitionError } from "../core/errors.ts";
 import { anId, show } from "../core/options.ts";
-import type { EdgeDefinition, NodeDefinition, WorkflowDefinition } from "./definition.ts";
+import type { EdgeDefinition, FailureMode, NodeDefinition, WorkflowDefinition } from "./definition.ts";
 import { fingerprintOf, outlineOf } from "./fingerprint.ts";
+import { type Arrow, walkGraph } from "./loops.ts";
+
+/** An edge in its place: what a node does with it when it delivers. */
+export interface PlannedEdge {
+  readonly from: string;
+  readonly to: string;
+  /** The edge as it was connected; null for a hand-off that a node has announced. */
+  readonly definition: EdgeDefinition | null;
+  /** Whether it leads back to where a loop began. Such an edge starts its node anew, by itself. */
+  readonly isBack: boolean;
+  /** The loop that it leads out of: it is followed when that loop has ended. */
+  readonly leaves: number | undefined;
+  /** The loop that it leads into from outside. */
+  readonly enters: number | undefined;
+}
 
 /** A node in its place in the graph. */
-interface PlannedNode {
+export interface PlannedNode {
   readonly definition: NodeDefinition;
-  readonly inbound: readonly EdgeDefinition[];
-  readonly successors: readonly string[];
+  /** Edges that it waits for; what leads back to it and what is handed to it starts it without them. */
+  readonly inbound: readonly PlannedEdge[];
+  readonly outbound: readonly PlannedEdge[];
   /** Who stands in when it fails, in order, depth first. */
   readonly backups: readonly string[];
+  readonly onFailure: FailureMode;
+  /** The loop that it is part of. */
+  readonly loop: number | undefined;
 }
 
 /** A checked workflow: what the engine runs. */
@@ -20,6 +39,10 @@ export interface Plan {
   readonly starts: readonly string[];
   /** Nodes whose output is the result of the run. */
   readonly ends: readonly string[];
+  /** Whether nodes hand off to one another: the result is then the output of whoever handed to nobody. */
+  readonly handsOff: boolean;
+  /** By loop: the edges that lead out of it, and how many lead into it. */
+  readonly loops: readonly { readonly exits: readonly PlannedEdge[]; readonly entries: number }[];
   /** The structure as text: what a run remembers of the definition that it was started with. */
   readonly outline: string;
   readonly fingerprint: string;
@@ -27,82 +50,125 @@ export interface Plan {
 
 /** Checks a definition whole and puts it in order. Throws `WorkflowDefinitionError` with everything that is wrong. */
 export function planWorkflow(definition: WorkflowDefinition): Plan {
+  const { nodes: all, edges } = definition;
+  const ids = new Set(all.map((node) => node.id));
+  const handoffs = all.flatMap(({ id, handoffTo }) => handoffTo.map((to) => ({ from: id, to })));
+  const { back, loopOf } = walkGraph(
+    [...ids],
+    [...edges, ...handoffs].filter(({ from, to }) => ids.has(from) && ids.has(to)),
+  );
   const problems = [
     ...namingProblems(definition),
-    ...edgeProblems(definition),
+    ...edgeProblems(definition, back),
     ...fallbackProblems(definition),
     ...policyProblems(definition),
+    ...loopProblems(definition),
   ];
   if (problems.length > 0) throw new WorkflowDefinitionError(definition.id, problems);
 
   const backups = backupChains(definition);
-  const targets = new Set(definition.edges.map((edge) => edge.to));
-  const inbound = grouped(definition.edges, (edge) => edge.to);
-  const outbound = grouped(definition.edges, (edge) => edge.from);
+  const inGraph = [...ids].filter((id) => !isStandby(definition, id));
+  const placed = (arrow: Arrow, edge: EdgeDefinition | null): PlannedEdge => {
+    const [from, to] = [loopOf.get(arrow.from), loopOf.get(arrow.to)];
+    const crosses = from !== to;
+    const isBack = back.has(arrow);
+    return {
+      from: arrow.from,
+      to: arrow.to,
+      definition: edge,
+      isBack,
+      leaves: crosses ? from : undefined,
+      enters: crosses ? to : undefined,
+    };
+  };
+  const arrows = [...edges.map((edge) => placed(edge, edge)), ...handoffs.map((arrow) => placed(arrow, null))];
+  const inbound = grouped(
+    arrows.filter(({ isBack }) => !isBack),
+    (edge) => edge.to,
+  );
+  const outbound = grouped(arrows, (edge) => edge.from);
   const nodes = new Map<string, PlannedNode>();
-  for (const node of definition.nodes) {
+  for (const node of all) {
     nodes.set(node.id, {
       definition: node,
       inbound: inbound.get(node.id) ?? [],
-      successors: (outbound.get(node.id) ?? []).map((edge) => edge.to),
+      outbound: outbound.get(node.id) ?? [],
       backups: backups(node.id),
+      onFailure: node.onFailure ?? definition.onFailure,
+      loop: loopOf.get(node.id),
     });
   }
-  const inGraph = definition.nodes.map((node) => node.id).filter((id) => !isStandby(definition, id));
-  const starts = inGraph.filter((id) => !targets.has(id));
-  const ends = inGraph.filter((id) => nodes.get(id)!.successors.length === 0);
-  const cycle = findCycle(inGraph, (id) => nodes.get(id)!.successors);
-  if (cycle !== undefined) {
-    throw new WorkflowDefinitionError(definition.id, [
-      `the nodes ${chain(cycle)} form a loop, which this version does not run.`,
-    ]);
-  }
+  const starts = inGraph.filter((id) => nodes.get(id)!.inbound.length === 0);
+  const ends = inGraph.filter((id) => nodes.get(id)!.outbound.every(({ isBack }) => isBack));
+  const loops = [...new Set(loopOf.values())].map((loop) => ({
+    exits: arrows.filter(({ leaves }) => leaves === loop),
+    entries: arrows.filter(({ enters }) => enters === loop).length,
+  }));
   const outline = outlineOf(definition);
   return {
     definition,
     nodes,
     starts,
     ends,
+    handsOff: handoffs.length > 0,
+    loops,
     outline,
     fingerprint: fingerprintOf(outline),
   };
 }
 
 /** Whether a node runs only when another one fails: nothing leads to it. */
-function isStandby({ edges, fallbacks }: WorkflowDefinition, id: string): boolean {
-  return fallbacks.some(({ backup }) => backup === id) && !edges.some(({ to }) => to === id);
+function isStandby({ nodes, edges, fallbacks }: WorkflowDefinition, id: string): boolean {
+  if (!fallbacks.some(({ backup }) => backup === id)) return false;
+  return !edges.some(({ to }) => to === id) && !nodes.some(({ handoffTo }) => handoffTo.includes(id));
 }
 
 function namingProblems({ nodes }: WorkflowDefinition): string[] {
   const problems: string[] = [];
   const seen = new Set<string>();
   if (nodes.length === 0) problems.push("it has no nodes. Add one with addNode(id, fn).");
-  for (const { id, run } of nodes) {
+  const ids = new Set(nodes.map((node) => node.id));
+  for (const { id, run, handoffTo, join, onFailure } of nodes) {
     if (!anId.allows(id)) problems.push(`a node id must be ${anId.says}, got ${show(id)}.`);
     if (seen.has(id)) problems.push(`there are two nodes called ${show(id)}.`);
     if (typeof run !== "function") problems.push(`node ${show(id)} must be a function, got ${show(run)}.`);
+    if (join !== "all" && join !== "any")
+      problems.push(`the join of node ${show(id)} must be "all" or "any", got ${show(join)}.`);
+    if (onFailure !== undefined && onFailure !== "fail" && onFailure !== "continue")
+      problems.push(`onFailure of node ${show(id)} must be "fail" or "continue", got ${show(onFailure)}.`);
+    for (const to of handoffTo) {
+      if (!ids.has(to)) problems.push(`node ${show(id)} may hand off to ${show(to)}, which is no node. ${known(ids)}`);
+    }
     seen.add(id);
   }
   return problems;
 }
 
-function edgeProblems({ nodes, edges }: WorkflowDefinition): string[] {
+function edgeProblems({ nodes, edges }: WorkflowDefinition, back: ReadonlySet<Arrow>): string[] {
   const problems: string[] = [];
   const ids = new Set(nodes.map((node) => node.id));
+  const any = new Set(nodes.filter(({ join }) => join === "any").map((node) => node.id));
   const seen = new Set<string>();
   const filled = new Map<string, string>();
   const sources = new Map<string, Set<string>>();
-  for (const { from, to } of edges) sources.set(to, (sources.get(to) ?? new Set()).add(from));
-  for (const { from, to, mapping } of edges) {
+  for (const edge of edges) {
+    const { from, to, when } = edge;
+    if (!back.has(edge)) sources.set(to, (sources.get(to) ?? new Set()).add(from));
+    if (when !== undefined && typeof when !== "function")
+      problems.push(`when of connect(${show(from)}, ${show(to)}) must be a function of the output, got ${show(when)}.`);
+  }
+  for (const given of edges) {
+    const { from, to, mapping } = given;
     for (const id of [from, to]) {
       if (!ids.has(id))
         problems.push(`connect(${show(from)}, ${show(to)}) names ${show(id)}, which is no node. ${known(ids)}`);
     }
-    if (from === to) problems.push(`connect(${show(from)}, ${show(to)}) leads from a node to itself.`);
     const edge = JSON.stringify([from, to]);
     if (seen.has(edge))
       problems.push(`${show(from)} and ${show(to)} are connected twice. Put both fields into one mapping.`);
     seen.add(edge);
+    // What delivers by itself shares the input with nobody.
+    if (back.has(given) || any.has(to)) continue;
     // Where edges meet, one without a mapping fills the field that is named after its node.
     const whole = sources.get(to)!.size > 1 ? [from] : [];
     for (const field of mapping === undefined ? whole : Object.values(mapping)) {
@@ -146,6 +212,21 @@ function fallbackProblems(definition: WorkflowDefinition): string[] {
     problems.push(`the fallbacks ${chain(cycle)} form a cycle: a node would end up standing in for itself.`);
   }
   return problems;
+}
+
+/** A loop must have a way not to go round once more: an edge with a condition, or a node that hands off. */
+function loopProblems({ nodes, edges }: WorkflowDefinition): string[] {
+  const ids = nodes.map((node) => node.id);
+  const handing = new Set(nodes.filter(({ handoffTo }) => handoffTo.length > 0).map((node) => node.id));
+  const always = grouped(
+    edges.filter(({ from, to, when }) => when === undefined && !handing.has(from) && ids.includes(to)),
+    (edge) => edge.from,
+  );
+  const cycle = findCycle(ids, (id) => (always.get(id) ?? []).map(({ to }) => to));
+  if (cycle === undefined) return [];
+  return [
+    `the nodes ${chain(cycle)} form a loop that nothing ends. Give one of its edges a condition: connect(from, to, mapping, { when }).`,
+  ];
 }
 
 function policyProblems({ nodes, policies }: WorkflowDefinition): string[] {

@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DefinitionBuilder } from "./builder.ts";
 import { type Plan, planWorkflow } from "./plan.ts";
-import { Readiness } from "./ready.ts";
-import { applyEvent, type InvocationId, invocationKey, newRunState, type RunState } from "./run-state.ts";
+import { type Activation, Readiness } from "./ready.ts";
+import { type InvocationId, invocationKey } from "./invocation-id.ts";
+import { applyEvent, type Invocation, newRunState, type RunState } from "./run-state.ts";
 
 function planOf(nodes: string[], edges: [string, string][], fallbacks: [string, string][] = []): Plan {
   const builder = new DefinitionBuilder({ id: "w" });
@@ -24,9 +25,9 @@ class Walk {
   }
 
   /** Names what is ready, `n>b` for a backup. */
-  start(ids: readonly InvocationId[]): string[] {
-    for (const id of ids) applyEvent(this.state, { kind: "invocation_started", id, at: 0 });
-    return ids.map(({ node, backup }) => (backup === undefined ? node : `${node}>${backup}`));
+  start(activations: readonly Activation[]): string[] {
+    for (const activation of activations) applyEvent(this.state, { kind: "invocation_started", ...activation, at: 0 });
+    return activations.map(({ id: { node, backup } }) => (backup === undefined ? node : `${node}>${backup}`));
   }
 
   end(name: string, fails = false): string[] {
@@ -75,7 +76,7 @@ it("when a node fails its backups are ready one after the other, depth first (C5
   expect(walk.end("a>b1", true)).toEqual(["a>c"]);
   expect(walk.readiness.failed).toEqual([]);
   expect(walk.end("a>c")).toEqual(["end"]);
-  expect(walk.readiness.servedBy("a")?.id.backup).toBe("c");
+  expect(walk.readiness.servedBy("a#0")?.id.backup).toBe("c");
 });
 
 it("a node whose backups have all failed has failed, and what depends on it is never ready (C5.6)", () => {
@@ -84,7 +85,7 @@ it("a node whose backups have all failed has failed, and what depends on it is n
   walk.end("a", true);
   expect(walk.end("a>b", true)).toEqual([]);
   expect(walk.readiness.failed).toEqual([{ node: "a", iteration: 0 }]);
-  expect(walk.readiness.servedBy("a")).toBeUndefined();
+  expect(walk.readiness.servedBy("a#0")).toBeUndefined();
 });
 
 describe("read back from a journal", () => {
@@ -111,8 +112,8 @@ describe("read back from a journal", () => {
     });
     const again = new Readiness(plan, walk.state);
     expect(again.atStart()).toEqual([]);
-    const ready = [...walk.state.invocations.values()].flatMap((invocation) => again.afterEnd(invocation));
-    expect(ready.map(({ node }) => node)).toEqual(["b", "c"]);
+    const ready = endsOf(walk.state).flatMap((invocation) => again.afterEnd(invocation));
+    expect(ready.map(({ id }) => id.node)).toEqual(["b", "c"]);
   });
 
   it("it makes the same ready as the walk that wrote it, for any graph and any order of ends (C6.2)", () => {
@@ -139,13 +140,10 @@ describe("read back from a journal", () => {
           open = [...open.filter((other) => other !== name), ...walk.end(name, fails)];
         }
         const again = new Readiness(plan, walk.state);
-        const ready = [
-          ...again.atStart(),
-          ...[...walk.state.invocations.values()].flatMap((one) => again.afterEnd(one)),
-        ];
+        const ready = [...again.atStart(), ...endsOf(walk.state).flatMap((one) => again.afterEnd(one))];
         expect(ready).toEqual([]);
         expect(again.failed.toSorted(byNode)).toEqual(walk.readiness.failed.toSorted(byNode));
-        for (const id of nodes) expect(again.servedBy(id)).toBe(walk.readiness.servedBy(id));
+        for (const id of nodes) expect(again.lastOf(id)).toBe(walk.readiness.lastOf(id));
       }),
       { numRuns: 300, seed: 20261124 },
     );
@@ -173,6 +171,11 @@ it("a step looks at the successors of a node, not at the whole graph (C6.2)", ()
   expect(walk.state.invocations.size).toBe(count);
   expect(looked).toBeLessThanOrEqual(2 * count);
 });
+
+/** What has ended, in the order in which the journal tells of it. */
+function endsOf({ ended, invocations }: RunState): Invocation[] {
+  return [...ended].map((key) => invocations.get(key)!);
+}
 
 function byNode(a: InvocationId, b: InvocationId): number {
   return a.node < b.node ? -1 : 1;

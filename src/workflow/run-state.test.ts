@@ -1,16 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { StoreCorruptError, type StoredError } from "../core/errors.ts";
-import {
-  applyEvent,
-  type Invocation,
-  type InvocationId,
-  invocationIdOf,
-  invocationKey,
-  newRunState,
-  type RunEvent,
-  type RunState,
-} from "./run-state.ts";
+import { type InvocationId, invocationIdOf, invocationKey } from "./invocation-id.ts";
+import { applyEvent, type Invocation, newRunState, type RunEvent, type RunState } from "./run-state.ts";
 
 const ERROR: StoredError = { name: "Error", message: "no" };
 const N: InvocationId = { node: "n", iteration: 0 };
@@ -24,6 +16,7 @@ const AGAIN: RunEvent = { kind: "attempt_started", id: N, attempts: 2, at: 40 };
 const DONE: RunEvent = { kind: "invocation_completed", id: N, attempts: 2, output: '"out"', at: 50 };
 const LOST: RunEvent = { kind: "invocation_failed", id: N, attempts: 2, error: ERROR, at: 50 };
 const RESUMED: RunEvent = { kind: "run_resumed", crashed: true, at: 45 };
+const STEP: RunEvent = { kind: "step_completed", id: N, step: "s", output: "1", at: 30 };
 const COMPLETED: RunEvent = { kind: "run_completed", at: 60 };
 const FAILED: RunEvent = { kind: "run_failed", node: "n", error: ERROR, at: 60 };
 const CANCELLED: RunEvent = { kind: "run_cancelled", reason: ERROR, at: 60 };
@@ -35,27 +28,33 @@ function fold(...events: RunEvent[]): RunState {
   return state;
 }
 
+/** What may happen to a run that is under way, and to an invocation that has not ended. */
+const GOING = [RESUMED, COMPLETED, FAILED, CANCELLED];
+const OPEN = [AGAIN, WAITING, STEP, DONE, LOST];
+
 /** Where a run may stand, by the events that lead there, and what may happen next. Everything else is illegal. */
 const PLACES: Record<string, { path: RunEvent[]; legal: RunEvent[] }> = {
   "not begun": { path: [], legal: [STARTED] },
-  running: { path: [STARTED], legal: [RESUMED, BEGUN, COMPLETED, FAILED, CANCELLED] },
+  running: { path: [STARTED], legal: [...GOING, BEGUN] },
   "with a node running": {
     path: [STARTED, BEGUN],
-    legal: [RESUMED, AGAIN, WAITING, DONE, LOST, COMPLETED, FAILED, CANCELLED],
+    legal: [...GOING, ...OPEN],
   },
   "with a node waiting": {
     path: [STARTED, BEGUN, WAITING],
-    legal: [RESUMED, AGAIN, WAITING, DONE, LOST, COMPLETED, FAILED, CANCELLED],
+    legal: [...GOING, ...OPEN],
   },
-  "with a node completed": { path: [STARTED, BEGUN, DONE], legal: [RESUMED, COMPLETED, FAILED, CANCELLED] },
-  "with a node failed": { path: [STARTED, BEGUN, LOST], legal: [RESUMED, COMPLETED, FAILED, CANCELLED] },
+  "with a step done": { path: [STARTED, BEGUN, STEP], legal: [...GOING, ...OPEN.filter((event) => event !== STEP)] },
+  "with a node completed": { path: [STARTED, BEGUN, DONE], legal: GOING },
+  "with a node failed": { path: [STARTED, BEGUN, LOST], legal: GOING },
+  "completed without a node that failed": { path: [STARTED, BEGUN, LOST, COMPLETED], legal: [REDRIVEN] },
   completed: { path: [STARTED, BEGUN, DONE, COMPLETED], legal: [] },
   failed: { path: [STARTED, BEGUN, LOST, FAILED], legal: [REDRIVEN] },
   cancelled: { path: [STARTED, BEGUN, CANCELLED], legal: [] },
-  redriven: { path: [STARTED, BEGUN, LOST, FAILED, REDRIVEN], legal: [RESUMED, BEGUN, COMPLETED, FAILED, CANCELLED] },
+  redriven: { path: [STARTED, BEGUN, LOST, FAILED, REDRIVEN], legal: [...GOING, BEGUN] },
 };
 
-const ALL_EVENTS = [STARTED, RESUMED, BEGUN, AGAIN, WAITING, DONE, LOST, REDRIVEN, COMPLETED, FAILED, CANCELLED];
+const ALL_EVENTS = [STARTED, BEGUN, REDRIVEN, ...OPEN, ...GOING];
 
 describe("of a run that is", () => {
   for (const [place, { path, legal }] of Object.entries(PLACES)) {
@@ -79,12 +78,12 @@ it("an event of a kind that is not known asks for a newer version (C6.7)", () =>
 });
 
 it("a run remembers how it was started, and when it ended (C6.9)", () => {
-  const { invocations: _, redriven: __, ...state } = fold(STARTED, COMPLETED);
+  const { invocations: _, redriven: __, ended: ___, steps: ____, ...state } = fold(STARTED, COMPLETED);
   expect(state).toEqual({
     ...{ status: "completed", workflowId: "w", outline: "o", fingerprint: "f", input: "1", startedAt: 10, endedAt: 60 },
     ...{ failure: null, cancelReason: null },
   });
-  expect(fold(STARTED, FAILED).failure).toEqual({ node: "n", error: ERROR });
+  expect(fold(STARTED, FAILED).failure).toEqual({ node: "n", iteration: 0, error: ERROR });
   expect(fold(STARTED, CANCELLED).cancelReason).toEqual(ERROR);
 });
 
@@ -124,6 +123,16 @@ it("a redrive forgets the failed invocations of its node, and those only (C7.2)"
   expect([...state.invocations.keys()]).toEqual(["m#0", "k#0", "n#0>working"]);
   expect([...state.redriven]).toEqual(["n#0"]);
   expect([state.status, state.failure]).toEqual(["running", null]);
+});
+
+it("steps of a node are kept until it has completed, also over a redrive (C6.1)", () => {
+  const steps = (...events: RunEvent[]): unknown =>
+    fold(STARTED, BEGUN, STEP, ...events)
+      .steps.get("n#0")
+      ?.get("s");
+  expect(steps()).toBe("1");
+  expect(steps(LOST, FAILED, REDRIVEN)).toBe("1");
+  expect(steps(DONE)).toBeUndefined();
 });
 
 it("the text of an invocation id stands for one id only, and leads back to it (C0.7)", () => {

@@ -1,27 +1,27 @@
 import { StoreCorruptError, type StoredError } from "../core/errors.ts";
 import type { RunStatus } from "../core/store.ts";
-
-/**
- * Which delivery to which node: `iteration` counts visits of a loop from 0, `backup` names the node that stands in.
- * Never an order of calls, so that a graph whose branches finish in another order still fits its journal.
- */
-export interface InvocationId {
-  readonly node: string;
-  readonly iteration: number;
-  readonly backup?: string | undefined;
-}
+import { type InvocationId, invocationKey, visitKey } from "./invocation-id.ts";
 
 /** A value as the codec wrote it. Kept as text, so that nobody can change what is journaled. */
 type Encoded = string;
 
 /**
- * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds. New kinds
- * may be added; the meaning of these stays.
+ * What an invocation works on, where that is not what follows from the graph alone: the visits that edges delivered
+ * from, or the one that started it by itself, over an edge or by handing off.
+ */
+export interface Origin {
+  readonly from?: readonly string[] | undefined;
+  readonly by?: string | undefined;
+}
+
+/**
+ * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds. New kinds and fields may be added; the meaning of these stays.
  */
 export type RunEvent =
   | { kind: "run_started"; workflowId: string; outline: string; fingerprint: string; input: Encoded; at: number }
+  /** A life of the run begins. Whatever was in flight died with a process that `crashed`. */
   | { kind: "run_resumed"; crashed: boolean; at: number }
-  | { kind: "invocation_started"; id: InvocationId; at: number }
+  | ({ kind: "invocation_started"; id: InvocationId; at: number } & Origin)
   | { kind: "attempt_started"; id: InvocationId; attempts: number; at: number }
   | {
       kind: "attempt_failed";
@@ -32,11 +32,23 @@ export type RunEvent =
       retryDelayMs: number;
       retryAt: number;
     }
-  | { kind: "invocation_completed"; id: InvocationId; attempts: number; output: Encoded; at: number }
+  /** A step inside a node, or an item of a map, is done and will not be done again. */
+  | { kind: "step_completed"; id: InvocationId; step: string; output: Encoded; at: number }
+  | {
+      kind: "invocation_completed";
+      id: InvocationId;
+      attempts: number;
+      output: Encoded;
+      /** The successors whose edges are taken, where that is not all of them. */
+      next?: readonly string[];
+      /** The node that gets the output as a message, instead of the successors. */
+      handoff?: string;
+      at: number;
+    }
   | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; at: number }
   | { kind: "node_redriven"; node: string; iteration: number; at: number }
   | { kind: "run_completed"; at: number }
-  | { kind: "run_failed"; node: string; error: StoredError; at: number }
+  | { kind: "run_failed"; node: string; iteration?: number; error: StoredError; at: number }
   | { kind: "run_cancelled"; reason: StoredError; at: number };
 
 /**
@@ -49,12 +61,23 @@ export type Invocation = {
   failures: number;
   crashes: number;
   startedAt: number;
-} & (
-  | { status: "running" }
-  | { status: "waiting"; retryAt: number }
-  | { status: "completed"; output: Encoded; endedAt: number }
-  | { status: "failed"; error: StoredError; endedAt: number }
-);
+} & Origin &
+  (
+    | { status: "running" }
+    | { status: "waiting"; retryAt: number }
+    | Completed
+    | { status: "failed"; error: StoredError; endedAt: number }
+  );
+
+interface Completed {
+  status: "completed";
+  output: Encoded;
+  endedAt: number;
+  next?: readonly string[] | undefined;
+  handoff?: string | undefined;
+}
+
+export type CompletedInvocation = Invocation & Completed;
 
 /** Where a run stands: a fold over its events. */
 export interface RunState {
@@ -65,12 +88,16 @@ export interface RunState {
   input: Encoded;
   startedAt: number;
   endedAt: number;
-  failure: { node: string; error: StoredError } | null;
+  failure: { node: string; iteration: number; error: StoredError } | null;
   cancelReason: StoredError | null;
   /** Keys of node visits that somebody has redriven: their dead letters are settled by this run. */
   redriven: Set<string>;
   /** By `invocationKey`, in the order in which they began. */
   invocations: Map<string, Invocation>;
+  /** Keys of invocations that have ended, in the order in which they did: what follows from them depends on it. */
+  ended: Set<string>;
+  /** Outputs of steps of invocations that have not completed, by `invocationKey` and name of the step. */
+  steps: Map<string, Map<string, Encoded>>;
 }
 
 export function newRunState(): RunState {
@@ -86,30 +113,9 @@ export function newRunState(): RunState {
     cancelReason: null,
     redriven: new Set(),
     invocations: new Map(),
+    ended: new Set(),
+    steps: new Map(),
   };
-}
-
-/** The text form of an invocation id, which users see: `classify#0`, or `classify#0>rules` for a stand-in. */
-export function invocationKey({ node, iteration, backup }: InvocationId): string {
-  const key = `${escape(node)}#${iteration}`;
-  return backup === undefined ? key : `${key}>${escape(backup)}`;
-}
-
-/** The invocation id that a text form names. */
-export function invocationIdOf(key: string): InvocationId {
-  const [visit = "", backup] = key.split(">");
-  const [node = "", iteration] = visit.split("#");
-  const id = { node: unescape(node), iteration: Number(iteration) };
-  return backup === undefined ? id : { ...id, backup: unescape(backup) };
-}
-
-// Node ids are any text, so the three marks that have a meaning here are escaped in them.
-function escape(id: string): string {
-  return /[%#>]/.test(id) ? id.replace(/[%#>]/g, (mark) => `%${mark.charCodeAt(0).toString(16)}`) : id;
-}
-
-function unescape(text: string): string {
-  return text.replace(/%(25|23|3e)/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
 }
 
 /**
@@ -135,16 +141,20 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       for (const invocation of state.invocations.values()) if (invocation.status === "running") invocation.crashes++;
       return;
     case "invocation_started": {
-      const key = invocationKey(event.id);
+      const { id, from, by, at } = event;
+      const key = invocationKey(id);
       expect(state.status === "running" && !state.invocations.has(key), event, state);
-      state.invocations.set(key, {
-        id: event.id,
+      const invocation: Invocation = {
+        id,
         status: "running",
         attempts: 1,
         failures: 0,
         crashes: 0,
-        startedAt: event.at,
-      });
+        startedAt: at,
+      };
+      if (from !== undefined) Object.assign(invocation, { from });
+      if (by !== undefined) Object.assign(invocation, { by });
+      state.invocations.set(key, invocation);
       return;
     }
     case "attempt_started":
@@ -152,40 +162,57 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       return;
     case "attempt_failed": {
       const { attempts, failures, retryAt } = event;
-      Object.assign(open(state, event), { status: "waiting", attempts, failures, retryAt });
+      const invocation = open(state, event);
+      Object.assign(invocation, { status: "waiting", attempts, failures, retryAt });
       return;
     }
-    case "invocation_completed":
-      Object.assign(open(state, event), {
-        status: "completed",
-        attempts: event.attempts,
-        output: event.output,
-        endedAt: event.at,
-      });
+    case "step_completed": {
+      const { step, output } = event;
+      open(state, event);
+      const key = invocationKey(event.id);
+      const steps = state.steps.get(key) ?? new Map<string, Encoded>();
+      expect(!steps.has(step), event, state);
+      state.steps.set(key, steps.set(step, output));
       return;
-    case "invocation_failed":
-      Object.assign(open(state, event), {
-        status: "failed",
-        attempts: event.attempts,
-        error: event.error,
-        endedAt: event.at,
-      });
+    }
+    case "invocation_completed": {
+      const { attempts, output, next, handoff, at } = event;
+      const invocation = open(state, event);
+      const key = invocationKey(event.id);
+      Object.assign(invocation, { status: "completed", attempts, output, endedAt: at });
+      if (next !== undefined) Object.assign(invocation, { next });
+      if (handoff !== undefined) Object.assign(invocation, { handoff });
+      state.steps.delete(key);
+      state.ended.add(key);
       return;
-    case "node_redriven":
-      expect(state.status === "failed", event, state);
+    }
+    case "invocation_failed": {
+      const { attempts, error, at } = event;
+      const invocation = open(state, event);
+      Object.assign(invocation, { status: "failed", attempts, error, endedAt: at });
+      state.ended.add(invocationKey(event.id));
+      return;
+    }
+    case "node_redriven": {
+      // A run that went on without a node that had failed may have completed.
+      const visit = visitKey(event);
+      const hasFailed = state.invocations.get(visit)?.status === "failed";
+      expect(state.status === "failed" || (state.status === "completed" && hasFailed), event, state);
       state.status = "running";
       state.failure = null;
-      state.redriven.add(invocationKey(event));
+      state.redriven.add(visit);
       for (const [key, { id, status }] of state.invocations) {
-        if (id.node === event.node && id.iteration === event.iteration && status === "failed")
-          state.invocations.delete(key);
+        if (status !== "failed" || visitKey(id) !== visit) continue;
+        state.invocations.delete(key);
+        state.ended.delete(key);
       }
       return;
+    }
     case "run_completed":
       return end(state, "completed", event);
     case "run_failed":
       end(state, "failed", event);
-      state.failure = { node: event.node, error: event.error };
+      state.failure = { node: event.node, iteration: event.iteration ?? 0, error: event.error };
       return;
     case "run_cancelled":
       end(state, "cancelled", event);
@@ -198,10 +225,14 @@ export function applyEvent(state: RunState, event: RunEvent): void {
   );
 }
 
+/** Whether an invocation has not ended. */
+export function isOpen({ status }: Invocation): boolean {
+  return status === "running" || status === "waiting";
+}
+
 function open(state: RunState, event: RunEvent & { id: InvocationId }): Invocation {
   const invocation = state.invocations.get(invocationKey(event.id));
-  const isOpen = invocation !== undefined && (invocation.status === "running" || invocation.status === "waiting");
-  expect(state.status === "running" && isOpen, event, state);
+  expect(state.status === "running" && invocation !== undefined && isOpen(invocation), event, state);
   return invocation!;
 }
 

@@ -4,6 +4,7 @@
 interface NodeSignature {
   input: unknown;
   output: unknown;
+  handsOff?: boolean;
 }
 
 export type NodeSignatures = Record<string, NodeSignature>;
@@ -39,9 +40,16 @@ type Mapping<Out, In> =
       ? { readonly [Field in keyof Out & string]?: FieldsFor<In, Out[Field]> }
       : never;
 
-/** The mapping of an edge, which may be left out where the output fits as it is. */
-export type MappingArgument<Out, In, From extends string> =
-  FitsUnmapped<Out, In, From> extends true ? [mapping?: Mapping<Out, In>] : [mapping: Mapping<Out, In>];
+/** When an edge is taken. */
+interface EdgeOptions<Out> {
+  when?: ((output: Out) => boolean) | undefined;
+}
+
+/** The mapping of an edge, which may be left out where the output fits as it is, and its condition. */
+export type EdgeArguments<Out, In, From extends string> =
+  FitsUnmapped<Out, In, From> extends true
+    ? [mapping?: Mapping<Out, In> | undefined, options?: EdgeOptions<Out>]
+    : [mapping: Mapping<Out, In>, options?: EdgeOptions<Out>];
 
 /** Nodes that can stand in for another one: they take its input, and their output serves wherever its own does. */
 export type StandIn<Nodes extends NodeSignatures, Primary extends keyof Nodes & string> = string extends keyof Nodes
@@ -69,7 +77,7 @@ type IsUnion<T, Whole = T> = [T] extends [never]
       : true
     : false;
 
-/** The input of a run: what all nodes without an inbound edge take. */
+/** The input of a run: what all nodes take that no edge leads to and that nobody hands to. */
 export type RunInput<
   Nodes extends NodeSignatures,
   Targets extends string,
@@ -80,12 +88,17 @@ export type RunInput<
     ? unknown
     : Intersected<Nodes[Exclude<keyof Nodes & string, Targets | Backups>]["input"]>;
 
-/** The output of a run: that of its only end node, or an object of the outputs of all its end nodes. */
+/**
+ * The output of a run: that of its only end node, or an object of the outputs of all its end nodes. Where nodes hand
+ * off, that of the one which handed to nobody.
+ */
 export type RunOutput<Nodes extends NodeSignatures, Ends extends keyof Nodes & string> = string extends keyof Nodes
   ? unknown
-  : IsUnion<Ends> extends true
-    ? { [Id in Ends]: Nodes[Id]["output"] }
-    : Nodes[Ends]["output"];
+  : true extends Nodes[keyof Nodes]["handsOff"]
+    ? Nodes[Ends]["output"]
+    : IsUnion<Ends> extends true
+      ? { [Id in Ends]: Nodes[Id]["output"] }
+      : Nodes[Ends]["output"];
 
 /** Nodes without an outbound edge, apart from those that only stand in for others. */
 export type EndsOf<

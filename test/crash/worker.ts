@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { intactRecords } from "../../src/engine/journal.ts";
 import { SqliteStore } from "../../src/stores/sqlite.ts";
-import { invocationKey } from "../../src/workflow/run-state.ts";
+import { invocationKey } from "../../src/workflow/invocation-id.ts";
 import { CallLog } from "../../src/testing/call-log.ts";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
