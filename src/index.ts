@@ -24,9 +24,14 @@ export type {
   DeadLetter,
   DeadLetterFilter,
   DeadLetterStatus,
+  PruneFilter,
   RunFilter,
   RunRow,
   RunStatus,
+  Signal,
+  Snapshot,
+  SqlTransaction,
+  SqlValue,
   Store,
 } from "./core/store.ts";
 export type { StoredRecord } from "./core/record.ts";

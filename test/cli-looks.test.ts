@@ -192,6 +192,8 @@ describe("holdfast doctor", () => {
       "interrupted runs",
       "journals",
     ]);
+    const relaxed = await holdfast(folder, "doctor", "--store", "sqlite:.holdfast/holdfast.db?durability=relaxed");
+    expect(relaxed.out).toMatch(/\nwarn {2}durability: relaxed, no commit waits for the disk \(synchronous=NORMAL\)\n/);
     const text = await holdfast(folder, "doctor");
     expect(text.out).toMatch(
       /\nwarn {2}interrupted runs: 1 \(d\)\n {6}Nobody carries them out\. Resume each with: npx holdfast run FILE --run-id ID --resume\n/,

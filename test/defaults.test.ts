@@ -50,6 +50,7 @@ import {
 } from "../src/index.ts";
 import { planWorkflow } from "../src/workflow/plan.ts";
 import { FakeClock, type FakeRuntime, fakeRuntime } from "../src/testing/index.ts";
+import { appendOf, claimOf, letterOf } from "../src/testing/store-bench.ts";
 import { forget } from "./leak-oracle.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
@@ -80,6 +81,18 @@ afterAll(() => {
   process.chdir(before);
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** A store with more ended runs than any list gives at once, each with a dead letter that is settled. */
+async function filledStore(): Promise<MemoryStore> {
+  const store = new MemoryStore();
+  for (let i = 0; i <= 1000; i++) {
+    const runId = `r-${i}`;
+    const deadLetters = [letterOf(`dl-${i}`, { runId, status: "succeeded" })];
+    const { token } = await store.claim(claimOf(runId));
+    await store.append(appendOf(runId, token, 0, { status: "failed", deadLetters }));
+  }
+  return store;
+}
 
 const fail = (): never => {
   throw new Error("down");
@@ -566,6 +579,26 @@ const PROBES: Record<string, Probe> = {
       const now = await state.update("key", (_, at) => ({ next: undefined, keepMs: 0, result: at }));
       const [seconds] = process.hrtime();
       return Math.abs(now - seconds * 1000) < 60_000;
+    },
+  },
+  "RunFilter.limit": {
+    other: 99,
+    observe: async (limit) => (await (await filledStore()).list({ limit: limit as number })).length,
+  },
+  "DeadLetterFilter.limit": {
+    other: 99,
+    observe: async (limit) => (await (await filledStore()).deadLetters({ limit: limit as number })).length,
+  },
+  "PruneFilter.limit": {
+    other: 999,
+    observe: async (limit) => (await (await filledStore()).prune({ keep: 0, limit: limit as number })).length,
+  },
+  "SqliteStoreOptions.durability": {
+    other: "relaxed",
+    observe: async (value) => {
+      pragmas.length = 0;
+      await new SqliteStore("durability.db", { durability: value as "full" | "relaxed" }).close();
+      return pragmas.filter((sql) => sql.includes("synchronous"));
     },
   },
   "SqliteStoreOptions.busyTimeoutMs": {

@@ -1,10 +1,15 @@
 import type * as Driver from "../src/stores/sqlite-driver.ts";
 
-/** A connection that was opened under watch: what it was told to execute, and what it refuses to. */
+/** A connection that was opened under watch: what it was told to prepare, execute and run, and what it refuses to. */
 export interface WatchedConnection {
   db: Driver.SqliteDriver;
+  prepared: string[];
   executed: string[];
+  /** Each statement as often as it was run. */
+  ran: string[];
   refuse: string | null;
+  /** A statement that fails, and with what. */
+  fail: { sql: string; error: Error } | null;
 }
 
 /** The connections that were opened since the last `reset()`. */
@@ -32,7 +37,7 @@ export function commits(): number {
 export function watched(original: typeof Driver): typeof Driver {
   const openDriver = (path: string): Driver.SqliteDriver => {
     const db = original.openDriver(path);
-    const connection: WatchedConnection = { db, executed: [], refuse: null };
+    const connection: WatchedConnection = { db, prepared: [], executed: [], ran: [], refuse: null, fail: null };
     connections.push(connection);
     const executing = (sql: string): void => {
       connection.executed.push(sql);
@@ -44,12 +49,20 @@ export function watched(original: typeof Driver): typeof Driver {
         db.exec(sql);
       },
       prepare: (sql) => {
+        connection.prepared.push(sql);
         const statement = db.prepare(sql);
         const isLie = sql === "PRAGMA synchronous" && claimedSynchronous !== null;
         return {
-          get: (...values) => (isLie ? { synchronous: claimedSynchronous } : statement.get(...values)),
-          all: (...values) => statement.all(...values),
+          get: (...values) => {
+            connection.ran.push(sql);
+            return isLie ? { synchronous: claimedSynchronous } : statement.get(...values);
+          },
+          all: (...values) => {
+            if (sql === connection.fail?.sql) throw connection.fail.error;
+            return statement.all(...values);
+          },
           run: (...values) => {
+            connection.ran.push(sql);
             if (values.length === 0) executing(sql);
             return statement.run(...values);
           },

@@ -23,7 +23,9 @@ test("a run that nobody has claimed has no owner, no token, no lease and no reco
     leaseUntil: 0,
     createdAt: 1_700,
     updatedAt: 1_700,
+    wakeAt: null,
     version: 0,
+    snapshot: null,
     head: { version: 0, checksum: 0 },
   });
 });

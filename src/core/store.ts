@@ -17,10 +17,32 @@ export interface RunRow {
   leaseUntil: number;
   createdAt: number;
   updatedAt: number;
+  /** When a waiting run goes on by itself, in wall-clock milliseconds; null where only a signal wakes it. */
+  wakeAt: number | null;
   /** How many records the journal has. */
   version: number;
+  /** The newest record that holds the whole state: a replay may begin with it. Null where there is none. */
+  snapshot: Snapshot | null;
   /** The checksum of the newest record when the status was last written: shows a tail that vanished whole. */
   head: { version: number; checksum: number };
+}
+
+/** Where a snapshot lies in a journal, and the checksum of the record before it, which the chain goes on from. */
+export interface Snapshot {
+  seq: number;
+  previous: number;
+}
+
+/** Something that a person or a program tells a run: it is kept until the run has taken it. */
+export interface Signal {
+  /** Telling the same thing twice under one id tells it once. */
+  id: string;
+  runId: string;
+  name: string;
+  /** The payload as encoded text. */
+  payload: string;
+  /** When it was sent, in wall-clock milliseconds. */
+  at: number;
 }
 
 export type DeadLetterStatus = "pending" | "retrying" | "succeeded" | "permanent_failure";
@@ -45,6 +67,8 @@ export interface DeadLetter {
   status: DeadLetterStatus;
   /** The input of the node as encoded text; null where it could not be encoded. */
   payload: string | null;
+  /** Why somebody has given it up; such an entry is settled. Absent where nobody has. */
+  discarded?: { reason: string; at: number };
 }
 
 /** A claim on a run: who wants it, and for how long. The run is created where it does not exist. */
@@ -73,14 +97,46 @@ export interface Append {
   version: number;
   body: Uint8Array;
   checksum: number;
-  /** Given when the status changes. A status that ends the run gives the lease back. */
+  /** Given when the status changes. A status that ends the run gives the lease back, and so does `waiting`. */
   status?: RunStatus | undefined;
+  /** With the status `waiting`: when the run goes on by itself. Every other status forgets it. */
+  wakeAt?: number | null | undefined;
   deadLetters?: readonly DeadLetter[] | undefined;
+  /** Ids of signals that this record takes in: they are kept no longer. */
+  signalsTaken?: readonly string[] | undefined;
+  /** Given where the record holds the whole state: the checksum of the record before it. */
+  snapshotAfter?: number | undefined;
+  /**
+   * Work of the user's own in the transaction of the store, done before the record is stored. What it throws rejects
+   * this append, undoes what it did, and leaves the other writes alone. It may be called again, after everything that
+   * it did was undone. Stores that have no such transaction reject.
+   */
+  within?: ((transaction: SqlTransaction) => void) | undefined;
 }
+
+/**
+ * SQL in the transaction that stores a record. Statements run at once; nothing may be awaited. Each call takes one
+ * statement that reads or changes rows or tables; what begins or ends a transaction is refused. Foreign keys are
+ * checked. Tables whose names begin with `holdfast_` are the store's own: leave them alone.
+ */
+export interface SqlTransaction {
+  /** Runs a statement with its parameters and gives its rows. Whole numbers beyond 2^53 may come back rounded or be an error. */
+  all(sql: string, ...parameters: SqlValue[]): Record<string, unknown>[];
+  /** Runs a statement with its parameters and gives the number of rows it has changed. */
+  run(sql: string, ...parameters: SqlValue[]): number;
+}
+
+export type SqlValue = string | number | bigint | null | Uint8Array;
 
 export interface RunFilter {
   workflowId?: string | undefined;
-  status?: RunStatus | undefined;
+  status?: RunStatus | readonly RunStatus[] | undefined;
+  /** Only runs that come after this one in the list: its next page. `NotFoundError` where there is no such run. */
+  olderThan?: string | undefined;
+  /** Wall-clock milliseconds; the first is included, the second is not. */
+  createdFrom?: number | undefined;
+  createdBefore?: number | undefined;
+  /** @default 100 */
   limit?: number | undefined;
 }
 
@@ -89,6 +145,27 @@ export interface DeadLetterFilter {
   nodeId?: string | undefined;
   runId?: string | undefined;
   status?: DeadLetterStatus | undefined;
+  /** The code of the error. */
+  errorCode?: string | undefined;
+  /** Wall-clock milliseconds of `timestamp`; the first is included, the second is not. */
+  enteredFrom?: number | undefined;
+  enteredBefore?: number | undefined;
+  /** Only entries that come after this one in the list: its next page. `NotFoundError` where there is no such entry. */
+  olderThan?: string | undefined;
+  /** @default 100 */
+  limit?: number | undefined;
+}
+
+/**
+ * Which ended runs may go: those that ended before an instant, and those beyond the newest `keep` ended ones of each
+ * workflow. Either is enough; where neither is given, none may. Newer is what was created later, as in a list.
+ */
+export interface PruneFilter {
+  workflowId?: string | undefined;
+  /** Wall-clock milliseconds. */
+  endedBefore?: number | undefined;
+  keep?: number | undefined;
+  /** How many go at once, so that nobody waits long for the store. @default 1000 */
   limit?: number | undefined;
 }
 
@@ -99,7 +176,7 @@ export interface DeadLetterFilter {
  */
 export interface Store {
   /** What survives: power loss, a crash of the process, or nothing. */
-  readonly durability: "full" | "memory";
+  readonly durability: "full" | "relaxed" | "memory";
   /** A short text for messages: where this store is. */
   readonly location: string;
   /** Takes the lease of a run, or throws `RunInUseError` while a living holder has it. */
@@ -110,8 +187,8 @@ export interface Store {
   /** Gives a lease back, so that the run can be claimed at once. Does nothing where somebody else has claimed it since. */
   release(runId: string, token: number): Promise<void>;
   get(runId: string): Promise<RunRow | undefined>;
-  /** The records of a run in order. */
-  read(runId: string): Promise<StoredRecord[]>;
+  /** The records of a run in order, from a number on. @default 0 */
+  read(runId: string, from?: number): Promise<StoredRecord[]>;
   /** Moves the records from `seq` on out of the journal, to be looked at by a person: they are damaged. */
   setAside(runId: string, token: number, seq: number): Promise<void>;
   /** Runs, newest first. */
@@ -119,12 +196,35 @@ export interface Store {
   /** Dead letters, newest first. */
   deadLetters(filter?: DeadLetterFilter): Promise<DeadLetter[]>;
   deadLetter(id: string): Promise<DeadLetter | undefined>;
+  /** How many entries there are of each status, of one workflow or of all. */
+  deadLetterCounts(workflowId?: string): Promise<Record<DeadLetterStatus, number>>;
+  /**
+   * Puts `next` in the place of an entry, where it still has the status and the count of `last` and is discarded only
+   * if that is; gives whether it was so. For what is done to an entry while nobody carries out its run.
+   */
+  replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean>;
+  /** Deletes settled entries (succeeded or discarded) that were entered before an instant; gives their number. */
+  pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number>;
+  /** Keeps a signal until its run has taken it. Throws `NotFoundError` where there is no such run or it has ended. */
+  signal(signal: Signal): Promise<void>;
+  /** Signals that wait to be taken, oldest first: of one run, or of all runs that an owner holds. */
+  signals(of: { runId: string } | { owner: string }): Promise<Signal[]>;
+  /**
+   * Deletes ended runs with all that belongs to them, oldest first, and gives their ids. A run with an entry among its
+   * dead letters that is not settled stays.
+   */
+  prune(filter: PruneFilter): Promise<string[]>;
   close(): Promise<void>;
 }
 
 /** Statuses after which a run does nothing more by itself. */
 export function isEnded(status: RunStatus): boolean {
   return status === "completed" || status === "failed" || status === "cancelled";
+}
+
+/** Whether nothing is left to be done about a dead letter, so that it may go. */
+export function isSettled({ status, discarded }: DeadLetter): boolean {
+  return status === "succeeded" || discarded !== undefined;
 }
 
 /** The row of a run that nobody has claimed yet. */
@@ -138,7 +238,9 @@ export function newRun(runId: string, workflowId: string, now: number): RunRow {
     leaseUntil: 0,
     createdAt: now,
     updatedAt: now,
+    wakeAt: null,
     version: 0,
+    snapshot: null,
     head: { version: 0, checksum: 0 },
   };
 }

@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
 import type { StoredRecord } from "../core/record.ts";
-import type { Append, Claim, ClaimedRun, DeadLetter, DeadLetterFilter, Store } from "../core/store.ts";
+import type {
+  Append,
+  Claim,
+  ClaimedRun,
+  DeadLetter,
+  DeadLetterFilter,
+  PruneFilter,
+  RunFilter,
+  RunRow,
+  Signal,
+  Store,
+} from "../core/store.ts";
 import { storeContract, type StorePlace } from "../testing/store-contract.ts";
 import { MemoryStore } from "./memory.ts";
 
@@ -97,6 +108,83 @@ describe("the contract of stores finds", () => {
       }
     }
     expect(await failures(FoldsCase)).toEqual([expect.stringContaining("any text is an id")]);
+  });
+
+  it("a store that keeps signals which were taken (C5.6)", async () => {
+    class KeepsTaken extends MemoryStore {
+      override append(append: Append): Promise<void> {
+        return super.append({ ...append, signalsTaken: undefined });
+      }
+    }
+    expect(await failures(KeepsTaken)).toContainEqual(expect.stringContaining("taken with the record"));
+  });
+
+  it("a store that keeps what was said twice twice (C5.6)", async () => {
+    class KeepsTwice extends MemoryStore {
+      #count = 0;
+      override signal(signal: Signal): Promise<void> {
+        return super.signal({ ...signal, id: `${signal.id} ${this.#count++}` });
+      }
+    }
+    expect(await failures(KeepsTwice)).toContainEqual(expect.stringContaining("twice under one id"));
+  });
+
+  it("a store that forgets when a run goes on (C6.3)", async () => {
+    class Oversleeps extends MemoryStore {
+      override append(append: Append): Promise<void> {
+        return super.append({ ...append, wakeAt: null });
+      }
+    }
+    expect(await failures(Oversleeps)).toEqual([expect.stringContaining("keeps when it goes on")]);
+  });
+
+  it("a store that keeps the lease of a run that waits (C6.4)", async () => {
+    class KeepsLease extends MemoryStore {
+      override async append(append: Append): Promise<void> {
+        await super.append(append);
+        if (append.status !== "waiting") return;
+        const never = { isDead: () => false, reopen: false, workflowId: "w", leaseMs: 5000 };
+        await super.claim({ ...never, runId: append.runId, owner: "one" });
+      }
+    }
+    expect(await failures(KeepsLease)).toContainEqual(expect.stringContaining("ends or waits gives its lease back"));
+  });
+
+  it("a store that begins each page anew (C10.5)", async () => {
+    class FirstPageOnly extends MemoryStore {
+      override list(filter: RunFilter = {}): Promise<RunRow[]> {
+        return super.list({ ...filter, olderThan: undefined });
+      }
+    }
+    expect(await failures(FirstPageOnly)).toEqual([expect.stringContaining("a list goes on after its last run")]);
+  });
+
+  it("a store that acknowledges the user's own work and does not do it (C6.11)", async () => {
+    class SkipsWork extends MemoryStore {
+      override append(append: Append): Promise<void> {
+        return super.append({ ...append, within: undefined });
+      }
+    }
+    expect(await failures(SkipsWork)).toContainEqual(expect.stringContaining("or the append is refused whole"));
+  });
+
+  it("a store that changes a dead letter which somebody else has changed (C7.2)", async () => {
+    class LastOneWins extends MemoryStore {
+      override async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
+        return super.replaceDeadLetter((await this.deadLetter(last.id)) ?? last, next);
+      }
+    }
+    expect(await failures(LastOneWins)).toEqual([expect.stringContaining("of two who change one dead letter")]);
+  });
+
+  it("a store that deletes a run in use (C6.4)", async () => {
+    class DeletesInUse extends MemoryStore {
+      override async prune(filter: PruneFilter): Promise<string[]> {
+        for (const { runId, token } of await super.list({ status: "failed" })) await super.release(runId, token);
+        return super.prune(filter);
+      }
+    }
+    expect(await failures(DeletesInUse)).toEqual([expect.stringContaining("somebody has claimed stays")]);
   });
 });
 

@@ -7,12 +7,19 @@ import {
   type ClaimedRun,
   type DeadLetter,
   type DeadLetterFilter,
+  type DeadLetterStatus,
   isEnded,
+  isSettled,
   newRun,
+  type PruneFilter,
   type RunFilter,
   type RunRow,
+  type Signal,
   type Store,
 } from "../core/store.ts";
+import { isUnchanged, noLetters } from "./letters.ts";
+import { listedLetters, listedRuns } from "./memory-lists.ts";
+import { noSqlError, noTakerError } from "./refusals.ts";
 
 interface Kept {
   row: RunRow;
@@ -27,6 +34,8 @@ export class MemoryStore implements Store {
   readonly #clock: Clock;
   readonly #runs = new Map<string, Kept>();
   readonly #letters = new Map<string, DeadLetter>();
+  /** Signals that wait to be taken, by run and id. */
+  readonly #signals = new Map<string, Signal>();
   #closed = false;
 
   constructor(options: { clock?: Clock } = {}) {
@@ -43,31 +52,33 @@ export class MemoryStore implements Store {
     }
     const { row } = kept;
     const formerOwner = row.owner;
-    if (isEnded(row.status) && !reopen) return { ...row, head: { ...row.head }, formerOwner };
+    if (isEnded(row.status) && !reopen) return { ...structuredClone(row), formerOwner };
     if (row.owner !== null && row.owner !== owner && row.leaseUntil > now && !isDead(row.owner)) {
       throw runHeldError(runId, row.owner, row.leaseUntil - now);
     }
     Object.assign(row, { token: row.token + 1, owner, leaseUntil: now + leaseMs });
-    return { ...row, head: { ...row.head }, formerOwner };
+    return { ...structuredClone(row), formerOwner };
   }
 
-  async append({ runId, token, version, body, checksum, status, deadLetters }: Append): Promise<void> {
+  async append(append: Append): Promise<void> {
     this.#check();
-    const kept = this.#runs.get(runId);
-    if (kept === undefined || kept.row.token !== token || kept.row.owner === null)
-      throw new LeaseLostError(runId, token);
-    const { row, records } = kept;
+    const { runId, token, version, body, checksum, status, deadLetters, snapshotAfter } = append;
+    const { row, records } = this.#held(runId, token);
     if (records.length !== version) throw versionConflictError(runId, version, records.length);
+    if (append.within !== undefined) throw noSqlError(this.location);
     // Copied before anything is kept: a letter that cannot be leaves nothing behind.
     const letters = structuredClone(deadLetters ?? []);
     records.push({ seq: version, body: body.slice(), checksum });
     row.version = records.length;
-    if (status !== undefined) {
-      const now = this.#clock.wallNow();
-      Object.assign(row, { status, updatedAt: now, head: { version: row.version, checksum } });
-      if (isEnded(status)) Object.assign(row, { owner: null, leaseUntil: 0 });
-    }
+    if (snapshotAfter !== undefined) row.snapshot = { seq: version, previous: snapshotAfter };
     for (const letter of letters) this.#letters.set(letter.id, letter);
+    for (const id of append.signalsTaken ?? []) this.#signals.delete(signalKey(runId, id));
+    if (status === undefined) return;
+    const wakeAt = status === "waiting" ? (append.wakeAt ?? null) : null;
+    const updatedAt = this.#clock.wallNow();
+    Object.assign(row, { status, updatedAt, wakeAt, head: { version: row.version, checksum } });
+    if (isEnded(status)) this.#forgetSignals(runId);
+    if (status !== "running") Object.assign(row, { owner: null, leaseUntil: 0 });
   }
 
   async renew(owner: string, runIds: readonly string[], leaseMs: number): Promise<string[]> {
@@ -90,50 +101,109 @@ export class MemoryStore implements Store {
 
   async get(runId: string): Promise<RunRow | undefined> {
     this.#check();
-    const row = this.#runs.get(runId)?.row;
-    return row && { ...row, head: { ...row.head } };
+    return structuredClone(this.#runs.get(runId)?.row);
   }
 
-  async read(runId: string): Promise<StoredRecord[]> {
+  async read(runId: string, from = 0): Promise<StoredRecord[]> {
     this.#check();
-    return (this.#runs.get(runId)?.records ?? []).map((record) => ({ ...record, body: record.body.slice() }));
+    const records = this.#runs.get(runId)?.records ?? [];
+    return records.slice(from).map((record) => ({ ...record, body: record.body.slice() }));
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {
     this.#check();
-    const kept = this.#runs.get(runId);
-    if (kept === undefined || kept.row.token !== token || kept.row.owner === null)
-      throw new LeaseLostError(runId, token);
-    kept.setAside.push(...kept.records.splice(seq));
-    kept.row.version = kept.records.length;
+    const { row, records, setAside } = this.#held(runId, token);
+    setAside.push(...records.splice(seq));
+    row.version = records.length;
+    if (row.snapshot !== null && row.snapshot.seq >= seq) row.snapshot = null;
   }
 
-  async list({ workflowId, status, limit = 100 }: RunFilter = {}): Promise<RunRow[]> {
+  async list(filter: RunFilter = {}): Promise<RunRow[]> {
     this.#check();
-    const rows = [...this.#runs.values()].map((kept) => kept.row).reverse();
-    return rows
-      .filter((row) => (workflowId ?? row.workflowId) === row.workflowId && (status ?? row.status) === row.status)
-      .slice(0, limit)
-      .map((row) => ({ ...row, head: { ...row.head } }));
+    return structuredClone(
+      listedRuns(
+        Array.from(this.#runs.values(), ({ row }) => row),
+        filter,
+      ),
+    );
   }
 
-  async deadLetters({ workflowId, nodeId, runId, status, limit = 100 }: DeadLetterFilter = {}): Promise<DeadLetter[]> {
+  async deadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetter[]> {
     this.#check();
-    const letters = [...this.#letters.values()]
-      .reverse()
-      .filter(
-        (letter) =>
-          (workflowId ?? letter.workflowId) === letter.workflowId &&
-          (nodeId ?? letter.nodeId) === letter.nodeId &&
-          (runId ?? letter.runId) === letter.runId &&
-          (status ?? letter.status) === letter.status,
-      );
-    return structuredClone(letters.slice(0, limit));
+    return structuredClone(listedLetters([...this.#letters.values()], filter));
   }
 
   async deadLetter(id: string): Promise<DeadLetter | undefined> {
     this.#check();
     return structuredClone(this.#letters.get(id));
+  }
+
+  async deadLetterCounts(workflowId?: string): Promise<Record<DeadLetterStatus, number>> {
+    this.#check();
+    const counts = noLetters();
+    for (const letter of this.#letters.values())
+      if ((workflowId ?? letter.workflowId) === letter.workflowId) counts[letter.status]++;
+    return counts;
+  }
+
+  async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
+    this.#check();
+    const found = this.#letters.get(last.id);
+    if (found === undefined || !isUnchanged(found, last)) return false;
+    this.#letters.set(last.id, structuredClone(next));
+    return true;
+  }
+
+  async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {
+    this.#check();
+    const gone = [...this.#letters.values()].filter(
+      (letter) =>
+        isSettled(letter) &&
+        letter.timestamp < enteredBefore &&
+        (workflowId ?? letter.workflowId) === letter.workflowId,
+    );
+    for (const { id } of gone) this.#letters.delete(id);
+    return gone.length;
+  }
+
+  async signal(signal: Signal): Promise<void> {
+    this.#check();
+    const { runId, id } = signal;
+    const status = this.#runs.get(runId)?.row.status;
+    if (status === undefined || isEnded(status)) throw noTakerError(runId, status);
+    const key = signalKey(runId, id);
+    if (!this.#signals.has(key)) this.#signals.set(key, { ...signal });
+  }
+
+  async signals(of: { runId: string } | { owner: string }): Promise<Signal[]> {
+    this.#check();
+    const isAskedFor = ({ runId }: Signal): boolean =>
+      "runId" in of ? runId === of.runId : this.#runs.get(runId)?.row.owner === of.owner;
+    return structuredClone([...this.#signals.values()].filter(isAskedFor));
+  }
+
+  async prune({ workflowId, endedBefore = -Infinity, keep = Infinity, limit = 1000 }: PruneFilter): Promise<string[]> {
+    this.#check();
+    const now = this.#clock.wallNow();
+    const unsettled = new Set([...this.#letters.values()].filter((letter) => !isSettled(letter)).map((it) => it.runId));
+    const newer = new Map<string, number>();
+    const gone: RunRow[] = [];
+    const ended = Array.from(this.#runs.values(), ({ row }) => row).filter((row) => isEnded(row.status));
+    for (const row of ended.sort((a, b) => a.createdAt - b.createdAt).reverse()) {
+      const kept = newer.get(row.workflowId) ?? 0;
+      newer.set(row.workflowId, kept + 1);
+      const isOld = row.updatedAt < endedBefore || kept >= keep;
+      const isFree = (row.owner === null || row.leaseUntil <= now) && !unsettled.has(row.runId);
+      if (isOld && isFree && (workflowId ?? row.workflowId) === row.workflowId) gone.push(row);
+    }
+    const ids = gone
+      .reverse()
+      .slice(0, limit)
+      .map(({ runId }) => runId);
+    for (const runId of ids) this.#runs.delete(runId);
+    const deleted = new Set(ids);
+    for (const { id, runId } of this.#letters.values()) if (deleted.has(runId)) this.#letters.delete(id);
+    return ids;
   }
 
   async close(): Promise<void> {
@@ -143,4 +213,20 @@ export class MemoryStore implements Store {
   #check(): void {
     if (this.#closed) throw new StoreUnavailableError("The store in memory is closed.");
   }
+
+  #held(runId: string, token: number): Kept {
+    const kept = this.#runs.get(runId);
+    if (kept === undefined || kept.row.token !== token || kept.row.owner === null)
+      throw new LeaseLostError(runId, token);
+    return kept;
+  }
+
+  #forgetSignals(runId: string): void {
+    for (const signal of this.#signals.values())
+      if (signal.runId === runId) this.#signals.delete(signalKey(runId, signal.id));
+  }
+}
+
+function signalKey(runId: string, id: string): string {
+  return JSON.stringify([runId, id]);
 }

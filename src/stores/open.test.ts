@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -26,8 +26,39 @@ it("sqlite: and a bare path are a SQLite file (C10.5)", async () => {
   }
 });
 
+it("a URL says how durable a store is, and nothing else (C6.5)", async () => {
+  for (const [query, durability] of [
+    ["", "full"],
+    ["?", "full"],
+    ["?durability=full", "full"],
+    ["?durability=relaxed", "relaxed"],
+  ]) {
+    const store = openStore(`sqlite:${folder}/a.db${query}`);
+    expect([store.durability, store.location]).toEqual([durability, `${folder}/a.db`]);
+    await store.close();
+  }
+  for (const query of ["?durability=memory", "?durability", "?durable=full", "?durability=full&x=1"]) {
+    const url = `sqlite:${folder}/never.db${query}`;
+    expect(() => openStore(url)).toThrow(ConfigError);
+    expect(() => openStore(url)).toThrow(/^The store URL is ".*it may be durability=full or durability=relaxed\.$/);
+  }
+  expect(() => openSharedState(`sqlite:${folder}/never.db?durability=relaxed`)).toThrow(/a shared state has none/);
+  expect(existsSync(`${folder}/never.db`)).toBe(false);
+  const bare = openStore(`${folder}/what?.db`);
+  expect(bare.location).toBe(`${folder}/what?.db`);
+  await bare.close();
+});
+
 it("a URL that names no store is a ConfigError that says where it came from (C10.5)", () => {
-  for (const url of ["", "sqlite:", "memory:x", "postgres://h/db", "redis://h", "nonsense:x"]) {
+  for (const url of [
+    "",
+    "sqlite:",
+    "sqlite:?durability=full",
+    "memory:x",
+    "postgres://h/db",
+    "redis://h",
+    "nonsense:x",
+  ]) {
     expect(() => openStore(url, "RESILIENCE_STORE_URL")).toThrow(ConfigError);
     expect(() => openStore(url, "RESILIENCE_STORE_URL")).toThrow(/^RESILIENCE_STORE_URL is .*Give memory: or sqlite:/);
   }

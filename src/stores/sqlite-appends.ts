@@ -1,14 +1,26 @@
 import { LeaseLostError, versionConflictError } from "../core/errors.ts";
-import { type Append, isEnded } from "../core/store.ts";
-import type { SqliteValue } from "./sqlite-driver.ts";
-import { APPENDED_AT_ONCE, idText, type SqliteStatements, type StoredRun } from "./sqlite-schema.ts";
+import { type Append, type DeadLetter, isEnded, isSettled, type SqlValue } from "../core/store.ts";
+import { codeText, idText } from "./sqlite-schema.ts";
+import { APPENDED_AT_ONCE, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
+import { carryOut } from "./sqlite-work.ts";
+
+/** A run as a connection knows it that appends to it. */
+interface KnownRun {
+  readonly num: number;
+  /** The token that holds it. */
+  readonly token: number;
+  /** How many records it has. */
+  version: number;
+  /** Whether it was running when it was claimed, and is so still. */
+  readonly isRunning: boolean;
+}
 
 /** What a connection knows of the runs that it appends to, from one transaction to the next. */
 export interface KnownRuns {
   /** What `PRAGMA data_version` said last: it changes when another connection has written. */
   dataVersion: number;
-  /** By run id: the row, the token that holds the run, and how many records it has. */
-  readonly runs: Map<string, { readonly num: number; readonly token: number; version: number }>;
+  /** By run id. */
+  readonly runs: Map<string, KnownRun>;
 }
 
 /**
@@ -21,7 +33,7 @@ export class Appends {
   readonly #statements: SqliteStatements;
   readonly #known: KnownRuns["runs"];
   readonly #wallNow: number;
-  #rows: SqliteValue[][] = [];
+  #rows: SqlValue[][] = [];
 
   constructor(statements: SqliteStatements, known: KnownRuns, wallNow: number) {
     this.#statements = statements;
@@ -32,22 +44,21 @@ export class Appends {
     known.dataVersion = dataVersion;
   }
 
-  /** Checks an append and takes it in. Throws `LeaseLostError`, or `StoreUnavailableError` for a wrong version. */
-  add({ runId, token, version, body, checksum, status, deadLetters }: Append): void {
+  /**
+   * Checks an append and takes it in. Throws `LeaseLostError`, `StoreUnavailableError` for a wrong version, or what the
+   * work of the user's threw.
+   */
+  add(append: Append): void {
+    const { runId, token, version, body, checksum, status, deadLetters, signalsTaken, snapshotAfter } = append;
     const run = this.#runOf(runId, token);
     if (run.version !== version) throw versionConflictError(runId, version, run.version);
+    if (append.within !== undefined) carryOut(this.#statements.db, append.within);
     run.version++;
     this.#rows.push([run.num, version, checksum, body]);
-    if (status !== undefined) {
-      const ends = isEnded(status) ? 1 : 0;
-      this.#statements.setStatus.run(status, this.#wallNow, run.version, checksum, ends, ends, run.num);
-      if (ends === 1) this.#known.delete(runId);
-    }
-    for (const letter of deadLetters ?? []) {
-      const { id, workflowId, nodeId, status: state, timestamp } = letter;
-      const [workflow, node] = [idText(workflowId), idText(nodeId)];
-      this.#statements.putDeadLetter.run(id, run.num, workflow, node, state, timestamp, JSON.stringify(letter));
-    }
+    if (status !== undefined) this.#setStatus(run, append);
+    if (snapshotAfter !== undefined) this.#statements.setSnapshot.run(version, snapshotAfter, run.num);
+    for (const id of signalsTaken ?? []) this.#statements.takeSignal.run(run.num, idText(id));
+    for (const letter of deadLetters ?? []) putLetter(this.#statements, run.num, letter);
   }
 
   /** Stores what was taken in. */
@@ -61,7 +72,21 @@ export class Appends {
     for (; from < rows.length; from++) this.#statements.append.run(...rows[from]!);
   }
 
-  #runOf(runId: string, token: number): { num: number; version: number } {
+  #setStatus(run: KnownRun, { runId, status, checksum, wakeAt }: Append): void {
+    // Leaves the columns alone that have an index, which SQLite would write anew.
+    if (status === "running" && run.isRunning) {
+      this.#statements.stillRunning.run(this.#wallNow, run.version, checksum, run.num);
+      return;
+    }
+    const back = status === "running" ? 0 : 1;
+    const until = status === "waiting" ? (wakeAt ?? null) : null;
+    const { setStatus, deleteSignals } = this.#statements;
+    setStatus.run(status!, this.#wallNow, run.version, checksum, until, back, back, run.num);
+    if (isEnded(status!)) deleteSignals.run(run.num);
+    if (back === 1) this.#known.delete(runId);
+  }
+
+  #runOf(runId: string, token: number): KnownRun {
     const known = this.#known.get(runId);
     if (known !== undefined) {
       if (known.token !== token) throw new LeaseLostError(runId, token);
@@ -69,8 +94,16 @@ export class Appends {
     }
     const row = this.#statements.runById.get(idText(runId)) as StoredRun | undefined;
     if (row === undefined || row.token !== token || row.owner === null) throw new LeaseLostError(runId, token);
-    const run = { num: row.num, token, version: row.version };
+    const run = { num: row.num, token, version: row.version, isRunning: row.status === "running" };
     this.#known.set(runId, run);
     return run;
   }
+}
+
+/** Stores a dead letter of a run, or what has become of it. */
+export function putLetter({ putDeadLetter }: SqliteStatements, run: number, letter: DeadLetter): void {
+  const { id, workflowId, nodeId, status, timestamp, errorDetail } = letter;
+  const places = [idText(id), run, idText(workflowId), idText(nodeId)];
+  const state = [status, timestamp, codeText(errorDetail.code), isSettled(letter) ? 1 : 0];
+  putDeadLetter.run(...places, ...state, JSON.stringify(letter));
 }

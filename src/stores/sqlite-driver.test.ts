@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { StoreCorruptError, StoreUnavailableError } from "../core/errors.ts";
-import { sqliteError } from "./sqlite-driver.ts";
+import { isConstraint, isTrouble, openDriver, sqliteError } from "./sqlite-driver.ts";
 
 // The shapes of both bindings: libsql names the code, node:sqlite numbers it and adds the extended part.
 describe("what SQLite says becomes an error that says what to do, from either binding (C6.10)", () => {
@@ -64,4 +64,41 @@ it("anything else is shown as it is, as StoreUnavailableError (C6.10)", () => {
   expect(sqliteError("runs.db", "open", cause)).toMatchObject({ code: "STORE_UNAVAILABLE", cause });
   expect(sqliteError("runs.db", "open", cause).message).toContain("EROFS: read-only file system");
   expect(sqliteError("runs.db", "read", "a bare text").message).toContain("a bare text");
+});
+
+it("an error that is ours already stays as it is (C6.10)", () => {
+  const error = new StoreUnavailableError("The store is closed.");
+  expect(sqliteError("runs.db", "read", error)).toBe(error);
+});
+
+it("a rule of a table is told from trouble with the file, by either binding (C6.11)", () => {
+  for (const error of [
+    { code: "SQLITE_CONSTRAINT_UNIQUE", rawCode: 2067 },
+    { code: "ERR_SQLITE_ERROR", errcode: 787 },
+  ])
+    expect([isConstraint(error), isTrouble(error)]).toEqual([true, false]);
+  for (const error of [{ code: "SQLITE_IOERR_WRITE" }, { code: "ERR_SQLITE_ERROR", errcode: 13 }, { errcode: 7 }])
+    expect([isConstraint(error), isTrouble(error)]).toEqual([false, true]);
+  for (const error of [new Error("mine"), { code: "SQLITE_ERROR" }, { errcode: 5 }, { errcode: 6 }, undefined, "text"])
+    expect([isConstraint(error), isTrouble(error)]).toEqual([false, false]);
+});
+
+it("a value that is alone is one value, whatever it is (C6.11)", () => {
+  const db = openDriver(":memory:");
+  const [one, all] = [db.prepare("SELECT typeof(?) AS type"), db.prepare("SELECT typeof(?) AS type")];
+  for (const [value, type] of [
+    [null, "null"],
+    [new Uint8Array([1]), "blob"],
+    [new Uint8Array(0), "blob"],
+    ["text", "text"],
+    [1n, "integer"],
+    [null, "null"],
+  ] as const) {
+    expect(one.get(value)).toMatchObject({ type });
+    expect(all.all(value)).toEqual([expect.objectContaining({ type })]);
+  }
+  db.exec("CREATE TABLE t (bytes)");
+  db.prepare("INSERT INTO t VALUES (?)").run(new Uint8Array([1]));
+  expect(db.prepare("SELECT 1 AS one FROM t").all()).toEqual([expect.objectContaining({ one: 1 })]);
+  db.close();
 });

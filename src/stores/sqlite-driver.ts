@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
-import { StoreCorruptError, StoreUnavailableError } from "../core/errors.ts";
+import { HoldfastError, StoreCorruptError, StoreUnavailableError } from "../core/errors.ts";
+import type { SqlValue } from "../core/store.ts";
 
 /** What the store needs of a SQLite binding. */
 export interface SqliteDriver {
@@ -8,15 +9,37 @@ export interface SqliteDriver {
   close(): void;
 }
 
+/** A statement is used with `get` or with `all`: libsql mistakes the values of a `get` that follows an `all`. */
 export interface SqliteStatement {
-  run(...values: SqliteValue[]): { changes: number | bigint; lastInsertRowid: number | bigint };
-  get(...values: SqliteValue[]): unknown;
-  all(...values: SqliteValue[]): unknown[];
+  run(...values: SqlValue[]): { changes: number | bigint; lastInsertRowid: number | bigint };
+  get(...values: SqlValue[]): unknown;
+  all(...values: SqlValue[]): unknown[];
 }
 
-export type SqliteValue = string | number | null | Uint8Array;
-
 type Binding = new (path: string) => SqliteDriver;
+
+/**
+ * libsql with the values of a statement handed over as a list: a lone one that is an object it reads as values by name,
+ * and ends the process where it has none.
+ */
+function withLists(Libsql: Binding): Binding {
+  return class extends Libsql {
+    override prepare(sql: string): SqliteStatement {
+      const statement = super.prepare(sql) as unknown as ListStatement;
+      return {
+        run: (...values) => statement.run(values),
+        get: (...values) => statement.get(values),
+        all: (...values) => statement.all(values),
+      };
+    }
+  };
+}
+
+interface ListStatement {
+  run(values: SqlValue[]): ReturnType<SqliteStatement["run"]>;
+  get(values: SqlValue[]): unknown;
+  all(values: SqlValue[]): unknown[];
+}
 
 /** `node:sqlite` where Node has it (22.13 and later), else the `libsql` package. */
 export function openDriver(path: string): SqliteDriver {
@@ -24,7 +47,7 @@ export function openDriver(path: string): SqliteDriver {
   let cause: unknown;
   for (const load of [
     () => (require("node:sqlite") as { DatabaseSync: Binding }).DatabaseSync,
-    () => require("libsql") as Binding,
+    () => withLists(require("libsql") as Binding),
   ]) {
     let Database: Binding;
     try {
@@ -45,17 +68,19 @@ export function openDriver(path: string): SqliteDriver {
 const CODES: Record<number, string> = {
   5: "BUSY",
   6: "BUSY",
+  7: "NOMEM",
   8: "READONLY",
   10: "IOERR",
   11: "CORRUPT",
   13: "FULL",
   14: "CANTOPEN",
+  19: "CONSTRAINT",
   26: "NOTADB",
 };
 
 /** The name of the primary result code in an error, from whichever binding it came. */
 function codeNameOf(error: unknown): string | undefined {
-  const { code, errcode, rawCode, message } = error as { [key: string]: unknown };
+  const { code, errcode, rawCode, message } = (error ?? {}) as { [key: string]: unknown };
   // libsql tells why a file cannot be opened at the end of a message only.
   const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(String(message))?.[1];
   const number = [errcode, rawCode, opening && Number(opening)].find((value) => typeof value === "number");
@@ -67,8 +92,32 @@ export function isBusy(error: unknown): boolean {
   return codeNameOf(error) === "BUSY";
 }
 
-/** What went wrong with a store file, in words that say what to do, from whichever binding it came. */
-export function sqliteError(path: string, doing: string, error: unknown): StoreUnavailableError | StoreCorruptError {
+/** Whether a statement would have broken a rule of its table. */
+export function isConstraint(error: unknown): boolean {
+  return codeNameOf(error) === "CONSTRAINT";
+}
+
+/** Whether it is the file, the disk or the memory that is in trouble, and not the statement. */
+export function isTrouble(error: unknown): boolean {
+  return TROUBLE.has(codeNameOf(error));
+}
+
+const TROUBLE: ReadonlySet<string | undefined> = new Set([
+  "NOMEM",
+  "READONLY",
+  "IOERR",
+  "CORRUPT",
+  "FULL",
+  "CANTOPEN",
+  "NOTADB",
+]);
+
+/**
+ * What went wrong with a store file, in words that say what to do, from whichever binding it came. An error that is
+ * ours already says so.
+ */
+export function sqliteError(path: string, doing: string, error: unknown): HoldfastError {
+  if (error instanceof HoldfastError) return error;
   const cannot = `Holdfast cannot ${doing} the store ${path}: `;
   switch (codeNameOf(error)) {
     case "NOTADB":

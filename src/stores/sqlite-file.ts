@@ -3,10 +3,12 @@ import { dirname, resolve } from "node:path";
 import type { Clock, Timer } from "../core/clock.ts";
 import { HoldfastError, StoreUnavailableError } from "../core/errors.ts";
 import { systemRandom } from "../core/random.ts";
-import { isBusy, openDriver, type SqliteDriver, sqliteError, type SqliteStatement } from "./sqlite-driver.ts";
+import { isBusy, isConstraint, openDriver, type SqliteDriver, sqliteError } from "./sqlite-driver.ts";
 
 /** What is kept in a file: how a connection is prepared for it, and what goes with each of its transactions. */
 export interface SqliteUse<S, T> {
+  /** Whether a commit waits for the disk: it does, unless this is `NORMAL`. */
+  readonly synchronous?: "FULL" | "NORMAL";
   /** Makes the tables where they are missing, and the statements. */
   prepare(db: SqliteDriver): S;
   /** Called in each transaction before its writes: what it gives goes to them. */
@@ -15,6 +17,18 @@ export interface SqliteUse<S, T> {
   finish(transaction: T): void;
   /** A transaction was rolled back, and what was known of the file with it. */
   lost?(): void;
+}
+
+/** Thrown by a write for an error that is none of the transaction: the write rejects with it. */
+export class Refusal {
+  readonly error: unknown;
+  /** What is left of the transaction: all but this write, or nothing. */
+  readonly left: "the others" | "nothing";
+
+  constructor(error: unknown, left: "the others" | "nothing" = "the others") {
+    this.error = error;
+    this.left = left;
+  }
 }
 
 /** A write that waits for the next transaction. Those that come together share one. */
@@ -27,17 +41,18 @@ interface Pending<T> {
 /** How long to leave a file alone that another process is writing, at most; spread, so that they do not meet again. */
 const BUSY_PAUSE_MS = 10;
 
+/** What `PRAGMA synchronous` says of the words that it is set by. */
+const SYNCHRONOUS = { NORMAL: 1, FULL: 2 };
+
 interface Connection<S> {
   db: SqliteDriver;
-  begin: SqliteStatement;
-  commit: SqliteStatement;
   statements: S;
 }
 
 /**
  * One SQLite file. Every write that comes within a turn of the event loop shares one transaction, synced to the disk
  * before any of them resolves (`synchronous=FULL`, set explicitly and read back: some bindings mean NORMAL, which loses
- * acknowledged commits at power loss). Several processes may share the file.
+ * acknowledged commits at power loss; whoever wants that says so). Several processes may share the file.
  *
  * SQLite waits for another writer with the whole thread, and one that was stopped in the middle of a transaction would
  * stop the event loops of all others with it. So only opening, reading and closing wait that way. A write that finds
@@ -56,6 +71,8 @@ export class SqliteFile<S, T> {
   /** Since when the writes that are pending find the file locked. */
   #busySince: number | null = null;
   #retry: Timer | null = null;
+  /** How many of the pending writes get a transaction of their own, so that the one that spoils it is found. */
+  #alone = 0;
   #closed = false;
 
   constructor(path: string, busyTimeoutMs: number, clock: Clock, use: SqliteUse<S, T>) {
@@ -75,7 +92,10 @@ export class SqliteFile<S, T> {
     return (this.#connection ??= this.#connect()).statements;
   }
 
-  /** Puts a write into the next transaction. A HoldfastError that it throws is its own: it must have written nothing. */
+  /**
+   * Puts a write into the next transaction. A HoldfastError or a Refusal that it throws is its own: it must have
+   * written nothing. It may be called again, after everything that it did was rolled back.
+   */
   write<R>(write: (transaction: T) => R): Promise<R> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(this.#closedError());
@@ -122,45 +142,66 @@ export class SqliteFile<S, T> {
     connection.db.close();
   }
 
-  /** One transaction for everything pending. A write that is refused has written nothing and leaves the others alone. */
+  /** One transaction for everything pending. */
   #flush(last = false): void {
-    const batch = this.#pending;
-    this.#pending = [];
-    if (batch.length === 0) return;
-    const settle: (() => void)[] = [];
-    try {
-      const connection = (this.#connection ??= this.#connect());
-      if (!this.#begun(connection, last)) {
-        this.#pending = batch;
-        this.#retry = this.#clock.timer(1 + systemRandom() * BUSY_PAUSE_MS, () => this.#flush());
-        return;
-      }
-      const transaction = this.#use.begin(connection.statements);
-      for (const { write, resolve, reject } of batch) {
-        try {
-          const value = write(transaction);
-          settle.push(() => resolve(value as never));
-        } catch (error) {
-          if (!(error instanceof HoldfastError)) throw error;
-          settle.push(() => reject(error));
+    while (this.#pending.length > 0) {
+      const batch = this.#pending.splice(0, this.#alone > 0 ? 1 : Infinity);
+      try {
+        const connection = (this.#connection ??= this.#connect());
+        if (!this.#begun(connection, last)) {
+          this.#pending.unshift(...batch);
+          this.#retry = this.#clock.timer(1 + systemRandom() * BUSY_PAUSE_MS, () => this.#flush());
+          return;
         }
+        for (const settle of this.#carriedOut(connection, batch)) settle();
+        if (this.#alone > 0) this.#alone--;
+      } catch (error) {
+        this.#disconnect();
+        this.#failed(batch, error);
       }
-      this.#use.finish(transaction);
-      connection.commit.run();
+    }
+  }
+
+  /** Writes and commits. A write that is refused has written nothing and leaves the others alone. */
+  #carriedOut({ db, statements }: Connection<S>, batch: readonly Pending<T>[]): (() => void)[] {
+    const transaction = this.#use.begin(statements);
+    const settled = batch.map(({ write, resolve, reject }) => {
+      try {
+        const value = write(transaction);
+        return () => resolve(value as never);
+      } catch (error) {
+        if (error instanceof Refusal && error.left === "the others") return () => reject(error.error);
+        if (!(error instanceof HoldfastError)) throw error;
+        return () => reject(error);
+      }
+    });
+    this.#use.finish(transaction);
+    try {
+      // Not prepared: libsql leaves a prepared one that fails under way, and the file of a closed connection locked.
+      db.exec("COMMIT");
     } catch (error) {
-      this.#disconnect();
-      const typed = error instanceof HoldfastError ? error : sqliteError(this.path, "write to", error);
-      for (const { reject } of batch) reject(typed);
+      // No constraint of ours waits for the commit: it is one of the user's own tables.
+      throw isConstraint(error) ? new Refusal(error, "nothing") : error;
+    }
+    return settled;
+  }
+
+  #failed(batch: Pending<T>[], error: unknown): void {
+    if (error instanceof Refusal && batch.length > 1) {
+      this.#pending.unshift(...batch);
+      this.#alone = batch.length;
       return;
     }
-    for (const done of settle) done();
+    if (this.#alone > 0) this.#alone--;
+    const told = error instanceof Refusal ? error.error : sqliteError(this.path, "write to", error);
+    for (const { reject } of batch) reject(told);
   }
 
   /** Whether the file is ours to write; false where that is worth waiting for. */
-  #begun({ begin }: Connection<S>, last: boolean): boolean {
+  #begun({ db }: Connection<S>, last: boolean): boolean {
     const now = this.#clock.now();
     try {
-      begin.run();
+      db.exec("BEGIN IMMEDIATE");
     } catch (error) {
       this.#busySince ??= now;
       if (!last && isBusy(error) && now - this.#busySince < this.#busyTimeoutMs) return false;
@@ -199,17 +240,22 @@ export class SqliteFile<S, T> {
       db = openDriver(this.path);
       db.exec(`PRAGMA busy_timeout=${Math.ceil(this.#busyTimeoutMs)}`);
       db.exec("PRAGMA journal_mode=WAL");
-      db.exec("PRAGMA synchronous=FULL");
+      const word = this.#use.synchronous ?? "FULL";
+      db.exec(`PRAGMA synchronous=${word}`);
       const { synchronous } = db.prepare("PRAGMA synchronous").get() as { synchronous: number };
-      if (synchronous !== 2)
-        throw new Error(`PRAGMA synchronous is ${synchronous}, not 2 (FULL), although it was set.`);
+      if (synchronous !== SYNCHRONOUS[word])
+        throw new Error(
+          `PRAGMA synchronous is ${synchronous}, not ${SYNCHRONOUS[word]} (${word}), although it was set.`,
+        );
+      // For tables of the user's own, whatever a binding does unless it is told.
+      db.exec("PRAGMA foreign_keys=ON");
       const statements = this.#use.prepare(db);
       newNames.forEach(syncFolder);
       db.exec("PRAGMA busy_timeout=0");
-      return { db, begin: db.prepare("BEGIN IMMEDIATE"), commit: db.prepare("COMMIT"), statements };
+      return { db, statements };
     } catch (error) {
       db?.close();
-      throw error instanceof HoldfastError ? error : sqliteError(this.path, "open", error);
+      throw sqliteError(this.path, "open", error);
     }
   }
 

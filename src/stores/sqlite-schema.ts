@@ -1,15 +1,12 @@
-import type { RunStatus } from "../core/store.ts";
-import type { SqliteDriver, SqliteStatement } from "./sqlite-driver.ts";
+import type { SqliteDriver } from "./sqlite-driver.ts";
 import { inTransaction, newerSchemaError } from "./sqlite-file.ts";
-
-/** The version of the tables below. A later one migrates from here; an older program refuses a newer file. */
-const SCHEMA_VERSION = 1;
 
 // Records are kept in a rowid table, in the order in which they come: WITHOUT ROWID would keep them in the order of
 // the key and take three times the bytes and the time. Names are prefixed, since users may keep their own tables here.
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS holdfast_schema (version INTEGER NOT NULL);
-  CREATE TABLE IF NOT EXISTS holdfast_runs (
+const VERSION_1 = `
+  CREATE TABLE holdfast_schema (version INTEGER NOT NULL);
+  INSERT INTO holdfast_schema VALUES (1);
+  CREATE TABLE holdfast_runs (
     num INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     workflow TEXT NOT NULL,
@@ -23,22 +20,22 @@ const SCHEMA = `
     head_version INTEGER NOT NULL,
     head_checksum INTEGER NOT NULL
   );
-  CREATE INDEX IF NOT EXISTS holdfast_runs_by_status ON holdfast_runs (status, num);
-  CREATE TABLE IF NOT EXISTS holdfast_records (
+  CREATE INDEX holdfast_runs_by_status ON holdfast_runs (status, num);
+  CREATE TABLE holdfast_records (
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (run, seq)
   );
-  CREATE TABLE IF NOT EXISTS holdfast_damaged_records (
+  CREATE TABLE holdfast_damaged_records (
     found_at INTEGER NOT NULL,
     run INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     body BLOB NOT NULL
   );
-  CREATE TABLE IF NOT EXISTS holdfast_dead_letters (
+  CREATE TABLE holdfast_dead_letters (
     id TEXT PRIMARY KEY,
     run INTEGER NOT NULL,
     workflow TEXT NOT NULL,
@@ -47,83 +44,67 @@ const SCHEMA = `
     created_at INTEGER NOT NULL,
     body TEXT NOT NULL
   );
-  CREATE INDEX IF NOT EXISTS holdfast_dead_letters_by_run ON holdfast_dead_letters (run);
+  CREATE INDEX holdfast_dead_letters_by_run ON holdfast_dead_letters (run);
 `;
 
-const RUN_COLUMNS = `
-  num, id AS runId, workflow AS workflowId, status, token, owner, lease_until AS leaseUntil, created_at AS createdAt,
-  updated_at AS updatedAt, head_version AS headVersion, head_checksum AS headChecksum,
-  (SELECT COALESCE(MAX(seq) + 1, 0) FROM holdfast_records WHERE run = num) AS version
+// An index of a list holds what the list is filtered by, the status, and what it is ordered by. The codes are taken out of the JSON as `idText` writes them.
+const VERSION_2 = `
+  ALTER TABLE holdfast_runs ADD COLUMN snapshot_seq INTEGER;
+  ALTER TABLE holdfast_runs ADD COLUMN snapshot_previous INTEGER;
+  DROP INDEX holdfast_runs_by_status;
+  CREATE INDEX holdfast_runs_by_status ON holdfast_runs (status, created_at);
+  CREATE INDEX holdfast_runs_by_workflow ON holdfast_runs (workflow, status, created_at);
+  CREATE INDEX holdfast_runs_by_owner ON holdfast_runs (owner) WHERE owner IS NOT NULL;
+  CREATE INDEX holdfast_damaged_records_by_run ON holdfast_damaged_records (run);
+  ALTER TABLE holdfast_dead_letters ADD COLUMN code TEXT;
+  ALTER TABLE holdfast_dead_letters ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+  UPDATE holdfast_dead_letters SET settled = (status = 'succeeded'),
+    code = SUBSTR(body -> '$.errorDetail.code', 2, LENGTH(body -> '$.errorDetail.code') - 2);
+  DROP INDEX holdfast_dead_letters_by_run;
+  CREATE INDEX holdfast_dead_letters_by_run ON holdfast_dead_letters (run, status, created_at);
+  CREATE INDEX holdfast_dead_letters_by_status ON holdfast_dead_letters (status, created_at);
+  CREATE INDEX holdfast_dead_letters_by_workflow ON holdfast_dead_letters (workflow, status, created_at);
+  CREATE INDEX holdfast_dead_letters_by_node ON holdfast_dead_letters (node, status, created_at);
+  CREATE INDEX holdfast_dead_letters_by_code ON holdfast_dead_letters (code, status, created_at);
+  CREATE INDEX holdfast_dead_letters_settled ON holdfast_dead_letters (created_at) WHERE settled = 1;
+  CREATE TABLE holdfast_signals (
+    num INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (run, id)
+  );
 `;
 
-/** A row of `holdfast_runs` as the statements below give it. */
-export interface StoredRun {
-  num: number;
-  runId: string;
-  workflowId: string;
-  status: RunStatus;
-  token: number;
-  owner: string | null;
-  leaseUntil: number;
-  createdAt: number;
-  updatedAt: number;
-  headVersion: number;
-  headChecksum: number;
-  version: number;
+/**
+ * How the tables came to be: a file of version n has had the first n steps. A step that was released is never changed.
+ * An older program refuses a newer file.
+ */
+const STEPS: readonly string[] = [VERSION_1, VERSION_2];
+
+/** Makes the tables where they are missing, and brings those of an older version up to date. */
+export function prepareTables(db: SqliteDriver): void {
+  if (hasAllSteps(schemaVersion(db))) return;
+  inTransaction(db, () => {
+    // Another process may have been faster.
+    const version = schemaVersion(db);
+    if (hasAllSteps(version)) return;
+    for (const step of STEPS.slice(version)) db.exec(step);
+    db.exec(`UPDATE holdfast_schema SET version = ${STEPS.length}`);
+  });
 }
 
-/** How many rows the statement `appendMany` stores. */
-export const APPENDED_AT_ONCE = 16;
-
-const STATEMENTS = {
-  createRun: `INSERT OR IGNORE INTO holdfast_runs
-    (id, workflow, status, token, owner, lease_until, created_at, updated_at, head_version, head_checksum)
-    VALUES (?, ?, 'running', 1, ?, ?, ?, ?, 0, 0)`,
-  runById: `SELECT ${RUN_COLUMNS} FROM holdfast_runs WHERE id = ?`,
-  takeLease: "UPDATE holdfast_runs SET token = ?, owner = ?, lease_until = ? WHERE num = ?",
-  renew: "UPDATE holdfast_runs SET lease_until = ? WHERE id = ? AND owner = ?",
-  release: "UPDATE holdfast_runs SET owner = NULL, lease_until = 0 WHERE id = ? AND token = ?",
-  dataVersion: "PRAGMA data_version",
-  append: "INSERT INTO holdfast_records (run, seq, checksum, body) VALUES (?, ?, ?, ?)",
-  appendMany: `INSERT INTO holdfast_records (run, seq, checksum, body) VALUES ${Array(APPENDED_AT_ONCE).fill("(?, ?, ?, ?)").join(", ")}`,
-  setStatus: `UPDATE holdfast_runs SET status = ?, updated_at = ?, head_version = ?, head_checksum = ?,
-    owner = CASE WHEN ? THEN NULL ELSE owner END, lease_until = CASE WHEN ? THEN 0 ELSE lease_until END WHERE num = ?`,
-  records: `SELECT seq, checksum, body FROM holdfast_records WHERE run = (SELECT num FROM holdfast_runs WHERE id = ?) ORDER BY seq`,
-  copyAside: `INSERT INTO holdfast_damaged_records SELECT ?, run, seq, checksum, body FROM holdfast_records WHERE run = ? AND seq >= ?`,
-  deleteFrom: "DELETE FROM holdfast_records WHERE run = ? AND seq >= ?",
-  runs: `SELECT ${RUN_COLUMNS} FROM holdfast_runs WHERE (? IS NULL OR workflow = ?) AND (? IS NULL OR status = ?) ORDER BY num DESC LIMIT ?`,
-  putDeadLetter: `INSERT INTO holdfast_dead_letters (id, run, workflow, node, status, created_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET status = excluded.status, body = excluded.body`,
-  deadLetters: `SELECT body FROM holdfast_dead_letters WHERE (? IS NULL OR workflow = ?) AND (? IS NULL OR node = ?)
-    AND (? IS NULL OR run = (SELECT num FROM holdfast_runs WHERE id = ?)) AND (? IS NULL OR status = ?) ORDER BY rowid DESC LIMIT ?`,
-  deadLetter: "SELECT body FROM holdfast_dead_letters WHERE id = ?",
-};
-
-export type SqliteStatements = { readonly [Name in keyof typeof STATEMENTS]: SqliteStatement };
-
-/** Makes the tables where they are missing. Throws for a file that a newer version has written. */
-export function createSchema(db: SqliteDriver): void {
-  const version = schemaVersion(db);
-  if (version === SCHEMA_VERSION) return;
-  if (version > SCHEMA_VERSION) throw newerSchemaError(version, SCHEMA_VERSION);
-  inTransaction(db, () => {
-    db.exec(SCHEMA);
-    // Another process may have been faster.
-    if (schemaVersion(db) === 0) db.exec(`INSERT INTO holdfast_schema VALUES (${SCHEMA_VERSION})`);
-  });
+/** Throws for a file that a newer version has written. */
+function hasAllSteps(version: number): boolean {
+  if (version > STEPS.length) throw newerSchemaError(version, STEPS.length);
+  return version === STEPS.length;
 }
 
 /** 0 where there are no tables of ours yet. */
 function schemaVersion(db: SqliteDriver): number {
   const table = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'holdfast_schema'").get();
   if (table === undefined) return 0;
-  const row = db.prepare("SELECT version FROM holdfast_schema").get() as { version: number } | undefined;
-  return row?.version ?? 0;
-}
-
-export function prepareStatements(db: SqliteDriver): SqliteStatements {
-  const prepared = Object.entries(STATEMENTS).map(([name, sql]) => [name, db.prepare(sql)]);
-  return Object.fromEntries(prepared) as SqliteStatements;
+  return (db.prepare("SELECT version FROM holdfast_schema").get() as { version: number }).version;
 }
 
 /**
@@ -137,4 +118,9 @@ export function idText(id: string): string {
 /** The id that a text in the tables stands for. */
 export function idOf(text: string): string {
   return JSON.parse(`"${text}"`) as string;
+}
+
+/** The code of an error as it stands in the tables. */
+export function codeText(code: string | undefined): string | null {
+  return code === undefined ? null : idText(code);
 }

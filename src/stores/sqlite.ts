@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { LeaseLostError, runHeldError, StoreUnavailableError } from "../core/errors.ts";
-import { checkOptions, durationMs, type Rules, anything } from "../core/options.ts";
+import { anything, checkOptions, durationMs, oneOf, type Rules } from "../core/options.ts";
 import type { StoredRecord } from "../core/record.ts";
 import {
   type Append,
@@ -8,53 +8,67 @@ import {
   type ClaimedRun,
   type DeadLetter,
   type DeadLetterFilter,
+  type DeadLetterStatus,
   isEnded,
   newRun,
+  type PruneFilter,
   type RunFilter,
   type RunRow,
+  type Signal,
   type Store,
 } from "../core/store.ts";
-import { Appends, type KnownRuns } from "./sqlite-appends.ts";
+import { isUnchanged, noLetters } from "./letters.ts";
+import { noTakerError } from "./refusals.ts";
+import { Appends, type KnownRuns, putLetter } from "./sqlite-appends.ts";
 import { SqliteFile } from "./sqlite-file.ts";
-import {
-  createSchema,
-  idOf,
-  idText,
-  prepareStatements,
-  type SqliteStatements,
-  type StoredRun,
-} from "./sqlite-schema.ts";
+import { listLetters, listRuns } from "./sqlite-lists.ts";
+import { LETTERS_AT_ONCE, pruneRuns } from "./sqlite-retention.ts";
+import { idText, prepareTables } from "./sqlite-schema.ts";
+import { prepareStatements, rowOf, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
 
 export interface SqliteStoreOptions {
+  /**
+   * What an acknowledged write survives: `full` a loss of power, `relaxed` a crash of the process only, since nobody
+   * waits for the disk. @default "full"
+   */
+  durability?: "full" | "relaxed" | undefined;
   /** How long to wait for another process to finish its write, which blocks this one. @default 2000 */
   busyTimeoutMs?: number | undefined;
   clock?: Clock | undefined;
 }
 
-const RULES: Rules<SqliteStoreOptions> = { busyTimeoutMs: durationMs, clock: anything };
+const RULES: Rules<SqliteStoreOptions> = {
+  durability: oneOf("full", "relaxed"),
+  busyTimeoutMs: durationMs,
+  clock: anything,
+};
 
 /**
  * Journals in one SQLite file. Every write that comes within a turn of the event loop shares one transaction, synced
- * to the disk before any of them resolves. Several processes may share the file.
+ * to the disk before any of them resolves. Several processes may share the file. What was deleted leaves room in it
+ * that is used again; the file does not shrink.
  *
  * Throws `StoreUnavailableError` for a file that cannot be opened, and `StoreCorruptError` for one that is no SQLite
  * database. A file that is read-only or locked can be read; it is the first write that rejects.
  */
 export class SqliteStore implements Store {
-  readonly durability = "full";
+  readonly durability: "full" | "relaxed";
   readonly location: string;
   readonly #clock: Clock;
   readonly #file: SqliteFile<SqliteStatements, Appends>;
   readonly #known: KnownRuns = { dataVersion: -1, runs: new Map() };
 
   constructor(path: string, options: SqliteStoreOptions = {}) {
-    const { busyTimeoutMs = 2000, clock = systemClock } = checkOptions("SqliteStore", options, RULES);
+    const given = checkOptions("SqliteStore", options, RULES);
+    const { durability = "full", busyTimeoutMs = 2000, clock = systemClock } = given;
     if (typeof path !== "string" || path === "")
       throw new StoreUnavailableError("SqliteStore needs the path of a file.");
+    this.durability = durability;
     this.#clock = clock;
     this.#file = new SqliteFile(path, busyTimeoutMs, clock, {
+      synchronous: durability === "full" ? "FULL" : "NORMAL",
       prepare: (db) => {
-        createSchema(db);
+        prepareTables(db);
         return prepareStatements(db);
       },
       begin: (statements) => new Appends(statements, this.#known, clock.wallNow()),
@@ -75,7 +89,7 @@ export class SqliteStore implements Store {
       const leaseUntil = now + leaseMs;
       const made = statements.createRun.run(idText(runId), idText(workflowId), owner, leaseUntil, now, now);
       if (Number(made.changes) === 1) {
-        this.#known.runs.set(runId, { num: Number(made.lastInsertRowid), token: 1, version: 0 });
+        this.#known.runs.set(runId, { num: Number(made.lastInsertRowid), token: 1, version: 0, isRunning: true });
         return { ...newRun(runId, workflowId, now), token: 1, owner, leaseUntil, formerOwner: null };
       }
       const stored = statements.runById.get(idText(runId)) as StoredRun;
@@ -120,6 +134,7 @@ export class SqliteStore implements Store {
       if (row === undefined || row.token !== token || row.owner === null) throw new LeaseLostError(runId, token);
       statements.copyAside.run(this.#clock.wallNow(), row.num, seq);
       statements.deleteFrom.run(row.num, seq);
+      statements.forgetSnapshot.run(row.num, seq);
     });
   }
 
@@ -130,56 +145,84 @@ export class SqliteStore implements Store {
     });
   }
 
-  async read(runId: string): Promise<StoredRecord[]> {
-    const records = this.#file.read((statements) => statements.records.all(idText(runId))) as StoredRecord[];
+  async read(runId: string, from = 0): Promise<StoredRecord[]> {
+    const records = this.#file.read((statements) => statements.records.all(idText(runId), from)) as StoredRecord[];
     // libsql gives the bytes of a blob as a bare ArrayBuffer, node:sqlite as a Uint8Array.
     return records.map(({ seq, body, checksum }) => ({ seq, body: new Uint8Array(body), checksum }));
   }
 
-  async list({ workflowId, status, limit = 100 }: RunFilter = {}): Promise<RunRow[]> {
-    const rows = this.#file.read((statements) => statements.runs.all(...filters(workflowId, status), sqlLimit(limit)));
-    return (rows as StoredRun[]).map(rowOf);
+  async list(filter: RunFilter = {}): Promise<RunRow[]> {
+    return this.#file.read((statements) => listRuns(statements, filter));
   }
 
-  async deadLetters({ workflowId, nodeId, runId, status, limit = 100 }: DeadLetterFilter = {}): Promise<DeadLetter[]> {
-    const values = [...filters(workflowId, nodeId, runId, status), sqlLimit(limit)];
-    const rows = this.#file.read((statements) => statements.deadLetters.all(...values)) as { body: string }[];
-    return rows.map(({ body }) => JSON.parse(body) as DeadLetter);
+  async deadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetter[]> {
+    return this.#file.read((statements) => listLetters(statements, filter));
   }
 
   async deadLetter(id: string): Promise<DeadLetter | undefined> {
-    const row = this.#file.read((statements) => statements.deadLetter.get(id)) as { body: string } | undefined;
+    const row = this.#file.read((statements) => statements.deadLetter.get(idText(id))) as { body: string } | undefined;
     return row && (JSON.parse(row.body) as DeadLetter);
+  }
+
+  async deadLetterCounts(workflowId?: string): Promise<Record<DeadLetterStatus, number>> {
+    const rows = this.#file.read(({ countLetters, countLettersOf }) =>
+      workflowId === undefined ? countLetters.all() : countLettersOf.all(idText(workflowId)),
+    ) as { status: DeadLetterStatus; count: number }[];
+    const counts = noLetters();
+    for (const { status, count } of rows) counts[status] = count;
+    return counts;
+  }
+
+  replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
+    return this.#file.write((): boolean => {
+      const { statements } = this.#file;
+      const row = statements.deadLetter.get(idText(last.id)) as { run: number; body: string } | undefined;
+      if (row === undefined || !isUnchanged(JSON.parse(row.body) as DeadLetter, last)) return false;
+      putLetter(statements, row.run, next);
+      return true;
+    });
+  }
+
+  async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {
+    const workflow = workflowId === undefined ? null : idText(workflowId);
+    let gone = 0;
+    for (let more = true; more;) {
+      const { changes } = await this.#file.write(() =>
+        this.#file.statements.pruneLetters.run(enteredBefore, workflow, workflow, LETTERS_AT_ONCE),
+      );
+      gone += Number(changes);
+      more = Number(changes) === LETTERS_AT_ONCE;
+    }
+    return gone;
+  }
+
+  signal(signal: Signal): Promise<void> {
+    return this.#file.write((): void => {
+      const { statements } = this.#file;
+      const { runId, id } = signal;
+      const row = statements.runById.get(idText(runId)) as StoredRun | undefined;
+      if (row === undefined || isEnded(row.status)) throw noTakerError(runId, row?.status);
+      statements.putSignal.run(row.num, idText(id), JSON.stringify(signal));
+    });
+  }
+
+  async signals(of: { runId: string } | { owner: string }): Promise<Signal[]> {
+    const rows = this.#file.read(({ signalsOfRun, signalsOfOwner }) =>
+      "runId" in of ? signalsOfRun.all(idText(of.runId)) : signalsOfOwner.all(of.owner),
+    ) as { body: string }[];
+    return rows.map(({ body }) => JSON.parse(body) as Signal);
+  }
+
+  prune(filter: PruneFilter): Promise<string[]> {
+    return this.#file.write((appends): string[] => {
+      appends.store();
+      const gone = pruneRuns(this.#file.statements, filter, this.#clock.wallNow());
+      for (const runId of gone) this.#known.runs.delete(runId);
+      return gone;
+    });
   }
 
   async close(): Promise<void> {
     this.#file.close();
   }
-}
-
-// Field by field, since libsql adds fields of its own to what it gives.
-function rowOf(row: StoredRun): RunRow {
-  const { status, token, owner, leaseUntil, createdAt, updatedAt, version, headVersion, headChecksum } = row;
-  return {
-    runId: idOf(row.runId),
-    workflowId: idOf(row.workflowId),
-    status,
-    token,
-    owner,
-    leaseUntil,
-    createdAt,
-    updatedAt,
-    version,
-    head: { version: headVersion, checksum: headChecksum },
-  };
-}
-
-// The statements ask twice for each value: whether there is one, and whether it is the same.
-function filters(...values: (string | undefined)[]): (string | null)[] {
-  return values.map((value) => (value === undefined ? null : idText(value))).flatMap((value) => [value, value]);
-}
-
-// SQLite takes whole numbers only; a negative one means all.
-function sqlLimit(limit: number): number {
-  return limit === Infinity ? -1 : limit;
 }

@@ -6,8 +6,11 @@ import type {
   ClaimedRun,
   DeadLetter,
   DeadLetterFilter,
+  DeadLetterStatus,
+  PruneFilter,
   RunFilter,
   RunRow,
+  Signal,
   Store,
 } from "../core/store.ts";
 
@@ -70,9 +73,9 @@ export class FaultyStore implements Store {
     return this.#store.get(runId);
   }
 
-  async read(runId: string): Promise<StoredRecord[]> {
+  async read(runId: string, from?: number): Promise<StoredRecord[]> {
     this.#check();
-    return this.onRead(runId, await this.#store.read(runId));
+    return this.onRead(runId, await this.#store.read(runId, from));
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {
@@ -93,6 +96,36 @@ export class FaultyStore implements Store {
   async deadLetter(id: string): Promise<DeadLetter | undefined> {
     this.#check();
     return this.#store.deadLetter(id);
+  }
+
+  async deadLetterCounts(workflowId?: string): Promise<Record<DeadLetterStatus, number>> {
+    this.#check();
+    return this.#store.deadLetterCounts(workflowId);
+  }
+
+  async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
+    this.#check();
+    return this.#store.replaceDeadLetter(last, next);
+  }
+
+  async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {
+    this.#check();
+    return this.#store.pruneDeadLetters(enteredBefore, workflowId);
+  }
+
+  async signal(signal: Signal): Promise<void> {
+    this.#check();
+    return this.#store.signal(signal);
+  }
+
+  async signals(of: { runId: string } | { owner: string }): Promise<Signal[]> {
+    this.#check();
+    return this.#store.signals(of);
+  }
+
+  async prune(filter: PruneFilter): Promise<string[]> {
+    this.#check();
+    return this.#store.prune(filter);
   }
 
   async close(): Promise<void> {

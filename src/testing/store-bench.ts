@@ -1,4 +1,4 @@
-import type { Append, Claim, DeadLetter, Store } from "../core/store.ts";
+import type { Append, Claim, DeadLetter, Signal, Store } from "../core/store.ts";
 import type { FakeClock } from "./fake-clock.ts";
 
 /** What a case works with. */
@@ -33,10 +33,21 @@ export function letterOf(id: string, more: Partial<DeadLetter> = {}): DeadLetter
   };
 }
 
-/** What a store says of a run, all of it: to see that nothing has changed. */
-export async function everything(store: Store, runId: string): Promise<unknown> {
-  return { row: await store.get(runId), records: await store.read(runId), letters: await store.deadLetters() };
+export function signalOf(runId: string, id: string, more: Partial<Signal> = {}): Signal {
+  return { runId, id, name: "approved", payload: `"${id}"`, at: 1, ...more };
 }
 
+/** What a store says of a run, all of it: to see that nothing has changed. */
+export async function everything(store: Store, runId: string): Promise<unknown> {
+  return {
+    row: await store.get(runId),
+    records: await store.read(runId),
+    letters: await store.deadLetters(),
+    signals: await store.signals({ runId }),
+  };
+}
+
+export type StoreCase = (bench: StoreBench) => Promise<void>;
+
 /** Cases by their titles. */
-export type StoreCases = Readonly<Record<string, (bench: StoreBench) => Promise<void>>>;
+export type StoreCases = Readonly<Record<string, StoreCase>>;

@@ -5,6 +5,9 @@ import type { StoreCases } from "./store-bench.ts";
 import { LEASES } from "./store-lease-cases.ts";
 import { LISTS } from "./store-list-cases.ts";
 import { RECORDS } from "./store-record-cases.ts";
+import { RETENTION } from "./store-retention-cases.ts";
+import { SIGNALS } from "./store-signal-cases.ts";
+import { WORK } from "./store-work-cases.ts";
 
 /** A place for runs that a test may fill and throw away. */
 export interface StorePlace {
@@ -31,7 +34,7 @@ export interface StorePlace {
  * ```
  */
 export function storeContract(newPlace: () => StorePlace | Promise<StorePlace>): ContractCase[] {
-  const cases: StoreCases = { ...LEASES, ...RECORDS, ...LISTS };
+  const cases: StoreCases = { ...LEASES, ...RECORDS, ...LISTS, ...SIGNALS, ...RETENTION, ...WORK };
   return Object.entries(cases).map(([title, check]) => ({
     title,
     run: async () => {

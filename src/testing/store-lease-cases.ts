@@ -8,7 +8,14 @@ export const LEASES: StoreCases = {
     const now = clock.wallNow();
     const row = {
       ...{ runId: "r", workflowId: "w", status: "running", token: 1, owner: "one", leaseUntil: now + LEASE_MS },
-      ...{ createdAt: now, updatedAt: now, version: 0, head: { version: 0, checksum: 0 } },
+      ...{
+        createdAt: now,
+        updatedAt: now,
+        wakeAt: null,
+        version: 0,
+        snapshot: null,
+        head: { version: 0, checksum: 0 },
+      },
     };
     deepEqual(await store.claim(claimOf("r")), { ...row, formerOwner: null });
     deepEqual(await store.get("r"), row);
@@ -106,8 +113,8 @@ export const LEASES: StoreCases = {
     equal((await store.read("r")).length, 1);
   },
 
-  "a status that ends the run gives its lease back (C6.4)": async ({ store }) => {
-    for (const status of ["completed", "failed", "cancelled"] as const) {
+  "a status with which the run ends or waits gives its lease back (C6.4)": async ({ store }) => {
+    for (const status of ["completed", "failed", "cancelled", "waiting"] as const) {
       await store.claim(claimOf(status));
       await store.append(appendOf(status, 1, 0, { status }));
       const row = await store.get(status);
@@ -127,6 +134,31 @@ export const LEASES: StoreCases = {
     await rejection(store.claim(claimOf("r", { owner: "three", reopen: true })), "RUN_IN_USE");
     await store.append(appendOf("r", 2, 1, { status: "running" }));
     equal((await store.get("r"))?.status, "running");
+  },
+
+  "a run that waits keeps when it goes on, until it does, and is claimed as it stands (C6.3)": async ({
+    store,
+    clock,
+  }) => {
+    const wakeAt = clock.wallNow() + 86_400_000;
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0, { status: "running", wakeAt }));
+    equal((await store.get("r"))?.wakeAt, null);
+    await store.append(appendOf("r", 1, 1, { status: "waiting", wakeAt }));
+    deepEqual((await store.list({ status: "waiting" }))[0]?.wakeAt, wakeAt);
+    const claimed = await store.claim(claimOf("r", { owner: "two" }));
+    deepEqual([claimed.status, claimed.wakeAt, claimed.owner, claimed.token], ["waiting", wakeAt, "two", 2]);
+    await store.append(appendOf("r", 2, 2));
+    deepEqual([(await store.get("r"))?.status, (await store.get("r"))?.wakeAt], ["waiting", wakeAt]);
+    await store.append(appendOf("r", 2, 3, { status: "running" }));
+    deepEqual([(await store.get("r"))?.status, (await store.get("r"))?.wakeAt], ["running", null]);
+    await store.append(appendOf("r", 2, 4, { status: "waiting" }));
+    deepEqual([(await store.get("r"))?.status, (await store.get("r"))?.wakeAt], ["waiting", null]);
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 3, 5, { status: "waiting", wakeAt }));
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 4, 6, { status: "completed", wakeAt }));
+    equal((await store.get("r"))?.wakeAt, null);
   },
 
   "a renewal lengthens the leases of its owner and tells which are lost (C6.4)": async ({ store, clock }) => {

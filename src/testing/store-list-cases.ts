@@ -1,6 +1,15 @@
 import { deepEqual, equal } from "node:assert/strict";
 import type { DeadLetter, Store } from "../core/store.ts";
+import { rejection } from "./contract-case.ts";
 import { appendOf, claimOf, letterOf, type StoreCases } from "./store-bench.ts";
+
+async function runIds(store: Store, filter?: Parameters<Store["list"]>[0]): Promise<string> {
+  return (await store.list(filter)).map(({ runId }) => runId).join(" ");
+}
+
+async function letterIds(store: Store, filter?: Parameters<Store["deadLetters"]>[0]): Promise<string> {
+  return (await store.deadLetters(filter)).map(({ id }) => id).join(" ");
+}
 
 /** Dead letters, and what a store lists. */
 export const LISTS: StoreCases = {
@@ -55,5 +64,125 @@ export const LISTS: StoreCases = {
     deepEqual(await ids({ workflowId: "even", status: "running" }), ["c"]);
     deepEqual(await ids({ status: "cancelled" }), []);
     equal(await store.get("no such run"), undefined);
+  },
+
+  "runs are listed by several statuses at once, each run in its place (C10.5)": async ({ store }) => {
+    const statuses = ["completed", "waiting", "running", "failed", "cancelled", "completed"] as const;
+    for (const [i, status] of statuses.entries()) {
+      await store.claim(claimOf(`${i}`, { workflowId: i === 3 ? "other" : "w" }));
+      await store.append(appendOf(`${i}`, 1, 0, { status }));
+    }
+    equal(await runIds(store, { status: ["completed", "failed", "cancelled"] }), "5 4 3 0");
+    equal(await runIds(store, { status: ["running", "waiting"] }), "2 1");
+    equal(await runIds(store, { status: ["waiting", "waiting"] }), "1");
+    equal(await runIds(store, { status: ["failed", "completed"], workflowId: "w" }), "5 0");
+    equal(await runIds(store, { status: ["failed", "completed"], limit: 2 }), "5 3");
+    equal(await runIds(store, { status: [] }), "");
+  },
+
+  "runs are listed by when they were created, the first instant included and the last not (C10.5)": async ({
+    store,
+    clock,
+  }) => {
+    const start = clock.wallNow();
+    for (const runId of ["a", "b", "c"]) {
+      await store.claim(claimOf(runId));
+      await clock.advance(10);
+    }
+    await store.append(appendOf("b", 1, 0, { status: "completed" }));
+    equal(await runIds(store, { createdFrom: start + 10 }), "c b");
+    equal(await runIds(store, { createdBefore: start + 10 }), "a");
+    equal(await runIds(store, { createdFrom: start, createdBefore: start + 20 }), "b a");
+    equal(await runIds(store, { createdFrom: start + 1, createdBefore: start + 21, status: "running" }), "c");
+    equal(await runIds(store, { createdFrom: start + 21 }), "");
+  },
+
+  "a list goes on after its last run, also among runs of one instant and when that run has ended since (C10.5)":
+    async ({ store, clock }) => {
+      for (const [i, runId] of ["a", "b", "c", "d", "e"].entries()) {
+        if (i === 3) await clock.advance(1);
+        await store.claim(claimOf(runId, { workflowId: runId === "b" ? "other" : "w" }));
+      }
+      equal(await runIds(store, { limit: 2 }), "e d");
+      equal(await runIds(store, { limit: 2, olderThan: "d" }), "c b");
+      await store.append(appendOf("b", 1, 0, { status: "completed" }));
+      equal(await runIds(store, { limit: 2, olderThan: "b" }), "a");
+      equal(await runIds(store, { olderThan: "b", status: "running" }), "a");
+      equal(await runIds(store, { olderThan: "e", workflowId: "w" }), "d c a");
+      equal(await runIds(store, { olderThan: "a" }), "");
+      await rejection(store.list({ olderThan: "no such run" }), "NOT_FOUND");
+    },
+
+  "dead letters are listed by the code of their error and by when they were entered (C7.2)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    const codes = ["TIMEOUT", undefined, "timeout", "TIMEOUT", 'a"b\\'];
+    const deadLetters = codes.map((code, i) =>
+      letterOf(`${i}`, {
+        timestamp: 10 * i,
+        errorDetail: { name: "Error", message: "no", ...(code !== undefined && { code }) },
+      }),
+    );
+    await store.append(appendOf("r", 1, 0, { deadLetters }));
+    equal(await letterIds(store, { errorCode: "TIMEOUT" }), "3 0");
+    equal(await letterIds(store, { errorCode: 'a"b\\' }), "4");
+    equal(await letterIds(store, { errorCode: "no such code" }), "");
+    equal(await letterIds(store, { enteredFrom: 10, enteredBefore: 40 }), "3 2 1");
+    equal(await letterIds(store, { enteredBefore: 10 }), "0");
+    equal(await letterIds(store, { enteredFrom: 31 }), "4");
+    equal(await letterIds(store, { errorCode: "TIMEOUT", enteredFrom: 1, status: "pending", nodeId: "n" }), "3");
+  },
+
+  "a list goes on after its last dead letter, also among those of one instant (C7.2)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    const deadLetters = ["a", "b", "c", "d"].map((id, i) =>
+      letterOf(id, { timestamp: i < 3 ? 5 : 6, status: i === 1 ? "retrying" : "pending" }),
+    );
+    await store.append(appendOf("r", 1, 0, { deadLetters }));
+    equal(await letterIds(store, { limit: 2 }), "d c");
+    equal(await letterIds(store, { limit: 2, olderThan: "c" }), "b a");
+    equal(await letterIds(store, { olderThan: "d", status: "pending" }), "c a");
+    equal(await letterIds(store, { olderThan: "b", runId: "r" }), "a");
+    equal(await letterIds(store, { olderThan: "a" }), "");
+    await rejection(store.deadLetters({ olderThan: "no such entry" }), "NOT_FOUND");
+  },
+
+  "dead letters are counted by status, those of one workflow or all (C7.2)": async ({ store }) => {
+    const none = { pending: 0, retrying: 0, succeeded: 0, permanent_failure: 0 };
+    deepEqual({ ...(await store.deadLetterCounts()) }, none);
+    for (const [i, workflowId] of ["w", "x"].entries()) {
+      await store.claim(claimOf(workflowId, { workflowId }));
+      const statuses = i === 0 ? (["pending", "pending", "succeeded"] as const) : (["pending", "retrying"] as const);
+      const more = { runId: workflowId, workflowId };
+      const deadLetters = statuses.map((status, n) => letterOf(`${workflowId}-${n}`, { ...more, status }));
+      await store.append(appendOf(workflowId, 1, 0, { deadLetters }));
+    }
+    deepEqual({ ...(await store.deadLetterCounts()) }, { ...none, pending: 3, retrying: 1, succeeded: 1 });
+    deepEqual({ ...(await store.deadLetterCounts("x")) }, { ...none, pending: 1, retrying: 1 });
+    deepEqual({ ...(await store.deadLetterCounts("no such workflow")) }, none);
+  },
+
+  "of two who change one dead letter as they saw it, one does (C7.2)": async ({ store, open }) => {
+    const seen = letterOf("dl", { retryCount: 1 });
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0, { deadLetters: [seen, letterOf("later")], status: "failed" }));
+    const retrying = letterOf("dl", { retryCount: 2, status: "retrying" });
+    const outcomes = await Promise.all([
+      store.replaceDeadLetter(seen, retrying),
+      (await open()).replaceDeadLetter(seen, retrying),
+    ]);
+    deepEqual(outcomes.toSorted(), [false, true]);
+    deepEqual(await store.deadLetters(), [letterOf("later"), retrying]);
+    equal(await letterIds(store, { status: "retrying" }), "dl");
+    // The status alone is not enough, nor is the count, nor are both where it was discarded meanwhile.
+    equal(await store.replaceDeadLetter({ ...retrying, retryCount: 1 }, seen), false);
+    equal(await store.replaceDeadLetter({ ...retrying, status: "pending" }, seen), false);
+    const given = letterOf("dl", { retryCount: 2, status: "permanent_failure" });
+    equal(await store.replaceDeadLetter(retrying, given), true);
+    const discarded = { ...given, discarded: { reason: "nobody needs it", at: 7 } };
+    equal(await store.replaceDeadLetter(given, discarded), true);
+    equal(await store.replaceDeadLetter(given, retrying), false);
+    equal(await store.replaceDeadLetter(letterOf("no such entry"), retrying), false);
+    deepEqual(await store.deadLetter("dl"), discarded);
+    deepEqual(await store.deadLetters(), [letterOf("later"), discarded]);
   },
 };

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { crc32c } from "../core/bytes.ts";
 import { rejection } from "./contract-case.ts";
-import { appendOf, bytes, claimOf, everything, LEASE_MS, letterOf, type StoreCases } from "./store-bench.ts";
+import { appendOf, bytes, claimOf, everything, LEASE_MS, letterOf, signalOf, type StoreCases } from "./store-bench.ts";
 
 /** Any ids: none is a path, a key that means something, or the same as another (C0.7). */
 const STRANGE_IDS = [
@@ -65,7 +65,52 @@ export const RECORDS: StoreCases = {
     await store.append(appendOf("r", 1, 2, { status: "waiting", checksum: 4_000_000_000 }));
     const row = await store.get("r");
     deepEqual(row?.head, { version: 3, checksum: 4_000_000_000 });
-    deepEqual([row?.status, row?.updatedAt, row?.owner], ["waiting", clock.wallNow(), "one"]);
+    deepEqual([row?.status, row?.updatedAt], ["waiting", clock.wallNow()]);
+    // A status that is the same as before is written no less.
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 2, 3, { status: "running" }));
+    await clock.advance(10);
+    await store.append(appendOf("r", 2, 4, { status: "running", checksum: 77 }));
+    const again = await store.get("r");
+    deepEqual([again?.updatedAt, again?.head], [clock.wallNow(), { version: 5, checksum: 77 }]);
+  },
+
+  "the records of a run are read from any of them on (C6.9)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    for (let i = 0; i < 4; i++) await store.append(appendOf("r", 1, i));
+    for (const from of [0, 1, 3, 4, 9]) {
+      const read = await store.read("r", from);
+      deepEqual(
+        read.map(({ seq, checksum }) => [seq, checksum]),
+        [0, 1, 2, 3].slice(from).map((seq) => [seq, seq + 1]),
+      );
+    }
+    deepEqual(await store.read("no such run", 2), []);
+  },
+
+  "the newest record with the whole state is remembered, until it is found to be damaged (C6.7)": async ({ store }) => {
+    const snapshot = async (): Promise<unknown> => (await store.get("r"))?.snapshot;
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 1, 0));
+    equal(await snapshot(), null);
+    // A checksum may be any, also 0.
+    await store.append(appendOf("r", 1, 1, { snapshotAfter: 0 }));
+    deepEqual(await snapshot(), { seq: 1, previous: 0 });
+    for (let i = 2; i < 6; i++) await store.append(appendOf("r", 1, i));
+    await store.append(appendOf("r", 1, 6, { snapshotAfter: 4_000_000_000, status: "running" }));
+    await store.append(appendOf("r", 1, 7));
+    const newest = { seq: 6, previous: 4_000_000_000 };
+    deepEqual((await store.claim(claimOf("r"))).snapshot, newest);
+    deepEqual((await store.list())[0]?.snapshot, newest);
+    await store.setAside("r", 2, 7);
+    deepEqual(await snapshot(), newest);
+    await store.setAside("r", 2, 6);
+    equal(await snapshot(), null);
+    await store.append(appendOf("r", 2, 6, { snapshotAfter: 5 }));
+    await store.setAside("r", 2, 3);
+    equal(await snapshot(), null);
+    equal((await store.claim(claimOf("r"))).snapshot, null);
+    deepEqual((await store.read("r")).length, 3);
   },
 
   "damaged records are moved out of the journal, which goes on before them (C6.7)": async ({ store }) => {
@@ -178,6 +223,12 @@ export const RECORDS: StoreCases = {
       () => store.list(),
       () => store.deadLetters(),
       () => store.deadLetter("dl"),
+      () => store.deadLetterCounts(),
+      () => store.replaceDeadLetter(letterOf("dl"), letterOf("dl")),
+      () => store.pruneDeadLetters(1),
+      () => store.signal(signalOf("r", "s")),
+      () => store.signals({ runId: "r" }),
+      () => store.prune({ keep: 0 }),
     ];
     for (const call of calls) await rejection(call(), "STORE_UNAVAILABLE");
   },

@@ -1,4 +1,5 @@
 // A process that writes a store while its disk, its rights or its SQLite are not as they should be: see disk.test.ts.
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createEngine, SqliteStore, Workflow } from "../../dist/index.js";
 
@@ -8,9 +9,9 @@ const ofError = ({ name, code, message }) => ({ name, code, message });
 
 const TASKS = {
   /** Appends one record after the other, or all at once. */
-  async append({ count, atOnce, synchronous }) {
+  async append({ count, atOnce, synchronous, durability }) {
     if (synchronous === "NORMAL") setNormal();
-    const store = new SqliteStore(path);
+    const store = new SqliteStore(path, { durability });
     const claim = { workflowId: "w", owner: "o", leaseMs: 60_000, isDead: () => false, reopen: false };
     const runs = Array.from({ length: atOnce ? count : 1 }, (_, i) => `r${i}`);
     const tokens = await Promise.all(runs.map((runId) => store.claim({ ...claim, runId }).then(({ token }) => token)));
@@ -61,6 +62,18 @@ const TASKS = {
       say(ofError(error));
     }
     process.exit(0);
+  },
+
+  /** Opens a store at the very moment at which others do, and writes to it. */
+  async meet({ start, runId }) {
+    const deadline = Date.now() + 20_000;
+    while (!existsSync(start) && Date.now() < deadline);
+    const store = new SqliteStore(path, { busyTimeoutMs: 10_000 });
+    const claim = { runId, workflowId: "w", owner: "o", leaseMs: 60_000, isDead: () => false, reopen: false };
+    const { token } = await store.claim(claim);
+    await store.append({ runId, token, version: 0, body: Buffer.from("x"), checksum: 1, snapshotAfter: 0 });
+    say({ wrote: true });
+    await store.close();
   },
 
   /** Holds the file locked until it is killed. */

@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createEngine } from "../../src/default-engine.ts";
 import { SqliteStore } from "../../src/stores/sqlite.ts";
 import { Workflow } from "../../src/workflow.ts";
+import { oldFile } from "../old-store.ts";
 import { expectFreshBuild, startWorker, untilGone, untilSaid } from "./worker.ts";
 
 let root: string;
@@ -55,6 +56,14 @@ describe.runIf(canTrace)("counted by the kernel", () => {
   it("appends of one turn share a sync (C6.5)", async () => {
     const syncs = await syncsOf({ task: "append", path: join(folder, "runs.db"), count: 64, atOnce: true });
     expect(syncs.length).toBeLessThan(20);
+  });
+
+  it("a relaxed store does not wait for the disk, and says so (C6.5)", async () => {
+    const task = { task: "append", path: join(folder, "runs.db"), count: 40, durability: "relaxed" };
+    expect((await syncsOf(task)).filter((line) => line.includes("runs.db-wal>")).length).toBeLessThan(10);
+    const store = new SqliteStore(join(folder, "runs.db"), { durability: "relaxed" });
+    expect([store.durability, (await store.read("r0")).length]).toEqual(["relaxed", 40]);
+    await store.close();
   });
 
   it("the same count finds a store that syncs as seldom as synchronous=NORMAL (C6.5)", async () => {
@@ -150,4 +159,24 @@ it("a store that another process has locked says so, and works when it is free (
   await gone;
   expect(await engine.run(workflow, 1, { runId: "r" })).toMatchObject({ output: 2 });
   await engine.close();
+});
+
+it("programs that open a file of an older version together bring it up to date once, and lose nothing (C5.10)", async () => {
+  const path = join(folder, "runs.db");
+  for (let round = 0; round < 3; round++) {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    oldFile(path);
+    // They wait for each other until all are loaded, so that they meet.
+    const start = join(folder, `start-${round}`);
+    const workers = Array.from({ length: 4 }, (_, i) => said({ task: "meet", path, start, runId: `new-${i}` }));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    writeFileSync(start, "");
+    expect(await Promise.all(workers)).toEqual(Array(4).fill([{ wrote: true }]));
+    const store = new SqliteStore(path);
+    const ids = (await store.list()).map(({ runId }) => runId).toSorted();
+    expect(ids).toEqual(["ended", "new-0", "new-1", "new-2", "new-3", "open"]);
+    expect((await store.read("open")).length).toBe(2);
+    expect(await store.deadLetterCounts()).toMatchObject({ pending: 1, succeeded: 1 });
+    await store.close();
+  }
 });

@@ -181,17 +181,25 @@ async function* storeFindings(choice: StoreChoice): AsyncGenerator<Finding> {
   }
   try {
     yield { check: "store", status: "ok", found: store.location };
-    // The store sets this itself when it is opened, reads it back, and would not have opened otherwise.
-    yield {
-      check: "durability",
-      status: "ok",
-      found: `${store.durability}, every commit is synced (synchronous=FULL)`,
-    };
+    yield durabilityFinding(store);
     yield await interruptedFinding(store);
     yield await damageFinding(store);
   } finally {
     await store.close();
   }
+}
+
+/** The store sets this itself when it is opened, reads it back, and would not have opened otherwise. */
+function durabilityFinding({ durability }: Store): Finding {
+  const check = "durability";
+  if (durability === "full") return { check, status: "ok", found: "full, every commit is synced (synchronous=FULL)" };
+  return {
+    check,
+    status: "warn",
+    found: `${durability}, no commit waits for the disk (synchronous=NORMAL)`,
+    advice:
+      "A loss of power takes what was acknowledged last. Leave durability=relaxed out of the store URL where that matters.",
+  };
 }
 
 async function interruptedFinding(store: Store): Promise<Finding> {

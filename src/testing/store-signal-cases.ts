@@ -1,0 +1,107 @@
+import { deepEqual, equal } from "node:assert/strict";
+import type { Store } from "../core/store.ts";
+import { rejection } from "./contract-case.ts";
+import { appendOf, claimOf, everything, signalOf, type StoreCases } from "./store-bench.ts";
+
+async function idsOf(store: Store, of: Parameters<Store["signals"]>[0]): Promise<string> {
+  return (await store.signals(of)).map(({ id }) => id).join(" ");
+}
+
+/** What runs are told. */
+export const SIGNALS: StoreCases = {
+  "a signal is kept as it was sent, in the order in which it came, for the run it is for (C5.6)": async ({ store }) => {
+    for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
+    const sent = ["z", "a", "m\0\ud83e'\"", "b"].map((id, i) =>
+      signalOf("r", id, { at: 100 - i, name: `of ${id}`, payload: `{"text":"\\u0000 '\\"🪸${i}"}` }),
+    );
+    for (const signal of sent) await store.signal(signal);
+    await store.signal(signalOf("s", "a"));
+    deepEqual(await store.signals({ runId: "r" }), sent);
+    deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "a")]);
+    deepEqual(await store.signals({ runId: "no such run" }), []);
+    // What is handed out is nobody else's.
+    (await store.signals({ runId: "s" }))[0]!.payload = "changed";
+    deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "a")]);
+  },
+
+  "a signal that is sent twice under one id is kept once, as it was first (C5.6)": async ({ store, open }) => {
+    for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
+    await store.signal(signalOf("r", "one"));
+    const other = await open();
+    await Promise.all([
+      store.signal(signalOf("r", "one", { payload: "2", at: 9 })),
+      other.signal(signalOf("r", "one", { payload: "3" })),
+      other.signal(signalOf("r", "two")),
+      other.signal(signalOf("s", "one", { payload: "4" })),
+    ]);
+    deepEqual(await store.signals({ runId: "r" }), [signalOf("r", "one"), signalOf("r", "two")]);
+    deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "one", { payload: "4" })]);
+  },
+
+  "a signal that nobody will take is NotFoundError: of no run, or of one that has ended (C5.6)": async ({ store }) => {
+    await rejection(store.signal(signalOf("r", "s")), "NOT_FOUND");
+    equal(await store.get("r"), undefined);
+    for (const status of ["completed", "failed", "cancelled"] as const) {
+      await store.claim(claimOf(status));
+      await store.append(appendOf(status, 1, 0, { status }));
+      const before = await everything(store, status);
+      const error = await rejection(store.signal(signalOf(status, "s")), "NOT_FOUND");
+      equal(error.message.includes(status), true);
+      deepEqual(await everything(store, status), before);
+    }
+  },
+
+  "a signal is taken with the record that takes it in, and with no other (C5.6)": async ({ store }) => {
+    for (const runId of ["r", "s"]) {
+      await store.claim(claimOf(runId));
+      for (const id of ["a", "b", "c"]) await store.signal(signalOf(runId, id));
+    }
+    const before = await everything(store, "r");
+    await rejection(store.append(appendOf("r", 1, 7, { signalsTaken: ["a"] })), "STORE_UNAVAILABLE");
+    await rejection(store.append(appendOf("r", 9, 0, { signalsTaken: ["a"] })), "LEASE_LOST");
+    deepEqual(await everything(store, "r"), before);
+    await store.append(appendOf("r", 1, 0, { signalsTaken: ["b", "no such signal"] }));
+    equal(await idsOf(store, { runId: "r" }), "a c");
+    equal(await idsOf(store, { runId: "s" }), "a b c");
+    await store.append(appendOf("r", 1, 1, { signalsTaken: ["c", "a"] }));
+    equal(await idsOf(store, { runId: "r" }), "");
+  },
+
+  "signals wait for a run that waits, and those that it has not taken go when it ends (C5.6)": async ({ store }) => {
+    for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
+    await store.signal(signalOf("s", "of another"));
+    await store.signal(signalOf("r", "early"));
+    await store.append(appendOf("r", 1, 0, { status: "waiting" }));
+    await store.signal(signalOf("r", "late"));
+    equal(await idsOf(store, { runId: "r" }), "early late");
+    await store.claim(claimOf("r"));
+    await store.append(appendOf("r", 2, 1, { status: "running", signalsTaken: ["early"] }));
+    await store.append(appendOf("r", 2, 2, { status: "completed" }));
+    equal(await idsOf(store, { runId: "r" }), "");
+    equal(await idsOf(store, { runId: "s" }), "of another");
+    await store.claim(claimOf("r", { reopen: true }));
+    await store.append(appendOf("r", 3, 3, { status: "running" }));
+    equal(await idsOf(store, { runId: "r" }), "");
+  },
+
+  "the signals of all runs that an owner holds come at once, oldest first (C5.6)": async ({ store }) => {
+    for (const runId of ["r", "s", "ended"]) await store.claim(claimOf(runId));
+    await store.claim(claimOf("t", { owner: "two" }));
+    for (const [runId, id] of [
+      ["s", "1"],
+      ["r", "2"],
+      ["t", "3"],
+      ["s", "4"],
+      ["ended", "5"],
+    ] as const)
+      await store.signal(signalOf(runId, id));
+    await store.append(appendOf("ended", 1, 0, { status: "completed" }));
+    equal(await idsOf(store, { owner: "one" }), "1 2 4");
+    equal(await idsOf(store, { owner: "two" }), "3");
+    equal(await idsOf(store, { owner: "nobody" }), "");
+    await store.release("r", 1);
+    await store.claim(claimOf("s", { owner: "two", isDead: () => true }));
+    equal(await idsOf(store, { owner: "one" }), "");
+    equal(await idsOf(store, { owner: "two" }), "1 3 4");
+  },
+};
