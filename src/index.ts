@@ -5,6 +5,17 @@ export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions }
 export type { WorkflowOptions } from "./workflow/builder.ts";
 export type { WorkflowDefinition } from "./workflow/definition.ts";
 export type { NodeContext, NodeFunction } from "./core/node.ts";
+export type { InferInput, InferOutput, StandardSchema } from "./core/schema.ts";
+export { transform, type TransformFields } from "./nodes/transform.ts";
+export {
+  type FromInput,
+  httpRequest,
+  type HttpBody,
+  type HttpQuery,
+  type HttpRequestOptions,
+  type JsonBody,
+} from "./nodes/http-request.ts";
+export { type HttpBodies, type HttpResponse, HttpStatusError } from "./nodes/http-response.ts";
 export { resilientQueueRun, type ResilientQueueRunOptions, type ResilientQueueRunResult } from "./entry-points.ts";
 
 // Engines and what they leave behind
@@ -46,6 +57,8 @@ export {
   NodeCrashedError,
   NotFoundError,
   RunInUseError,
+  SchemaError,
+  type SchemaIssue,
   StoreCorruptError,
   type StoredError,
   UnserializableValueError,

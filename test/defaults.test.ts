@@ -25,8 +25,11 @@ import {
   Fallback,
   Hedge,
   type HedgeOptions,
+  type HoldfastError,
+  httpRequest,
   MemorySharedState,
   MemoryStore,
+  type NodeContext,
   type NodeOptions,
   type Policy,
   type Priority,
@@ -609,6 +612,29 @@ const PROBES: Record<string, Probe> = {
       return pragmas.join(" ").match(/busy_timeout\s*=\s*(\d+)/i)?.[1];
     },
   },
+  "HttpRequestOptions.method": {
+    words: "GET, or POST where there is a body",
+    holds: async () => `${(await sent({})).method},${(await sent({ body: "" })).method}` === "GET,POST",
+  },
+  "HttpRequestOptions.response": { other: "text", observe: (response) => answered({ response }) },
+  "HttpRequestOptions.okStatus": { other: [204], observe: (okStatus) => answered({ okStatus }) },
+  "HttpRequestOptions.maxBytes": { other: 2, observe: (maxBytes) => answered({ maxBytes }) },
+  "HttpRequestOptions.idempotencyHeader": {
+    other: "X-Key",
+    observe: async (idempotencyHeader) => [...new Headers((await sent({ method: "POST", idempotencyHeader })).headers)],
+  },
+  "HttpRequestOptions.fetch": {
+    words: "the global fetch",
+    holds: async () => {
+      const original = globalThis.fetch;
+      globalThis.fetch = async () => Response.json("faked");
+      try {
+        return (await requested({})) === '{"status":200,"body":"faked"}';
+      } finally {
+        globalThis.fetch = original;
+      }
+    },
+  },
   "WorkflowOptions.name": { words: "the id", holds: () => new Workflow({ id: "w" }).definition.name === "w" },
   "WorkflowOptions.version": workflowOption("2", "version"),
   "WorkflowOptions.concurrency": workflowOption(3, "concurrency"),
@@ -673,6 +699,41 @@ const PROBES: Record<string, Probe> = {
 
 function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {
   return new Workflow({ id: "w", ...workflow }).addNode("n", () => 1, node);
+}
+
+/** What the node of a request gives or throws, in short. */
+async function requested(options: object): Promise<string> {
+  const node = httpRequest({ url: "http://nowhere.invalid", ...options });
+  const context = { idempotencyKey: "k", signal: new AbortController().signal } as NodeContext;
+  try {
+    const { status, body } = await node(undefined, context);
+    return JSON.stringify({ status, body: body instanceof Uint8Array ? `${body.length} bytes` : body });
+  } catch (error) {
+    return (error as HoldfastError).code;
+  }
+}
+
+/** The request that a node sends. */
+async function sent(options: object): Promise<RequestInit> {
+  let request: RequestInit = {};
+  await requested({ ...options, fetch: async (_: string, init: RequestInit) => ((request = init), new Response()) });
+  return request;
+}
+
+/** What a node makes of answers around each of its limits. */
+async function answered(options: object): Promise<string[]> {
+  const results: string[] = [];
+  for (const status of [200, 204, 299, 300, 404]) {
+    const fetch = async (): Promise<Response> =>
+      new Response(status === 204 ? null : "[1]", { status, headers: { "content-type": "application/json" } });
+    results.push(await requested({ ...options, fetch }));
+  }
+  const limit = 16 * 1024 * 1024;
+  for (const length of [limit, limit + 1]) {
+    const fetch = async (): Promise<Response> => new Response(new Uint8Array(length));
+    results.push((await requested({ ...options, fetch })).slice(0, 20));
+  }
+  return results;
 }
 
 function workflowOption(other: unknown, key: keyof WorkflowOptions): Probe {

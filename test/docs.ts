@@ -18,7 +18,7 @@ export interface Page {
 const REPORTER = pathToFileURL(join(import.meta.dirname, "claim-reporter.mjs")).href;
 
 /** What a reader has installed beside Holdfast. */
-const READERS_PACKAGES = ["@types/node", "undici-types", "vitest"];
+const READERS_PACKAGES = ["@types/node", "undici-types", "vitest", "zod"];
 
 /** As the reader would set up a project, with the strictness that `tsc --init` gives. */
 const TSCONFIG = {

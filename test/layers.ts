@@ -29,11 +29,12 @@ export const LAYERS: Layers = {
     policies: ["core"],
     executor: [],
     workflow: ["core"],
+    nodes: ["core", "policies"],
     stores: ["core", "policies"],
     engine: ["core", "policies", "workflow"],
     testing: ["core"],
     cli: ["core", "engine", "executor", FRONT_DOOR, "stores", "workflow"],
-    [FRONT_DOOR]: ["core", "engine", "executor", "policies", "stores", "workflow"],
+    [FRONT_DOOR]: ["core", "engine", "executor", "nodes", "policies", "stores", "workflow"],
   },
   packages: {
     stores: {

@@ -353,7 +353,8 @@ function tagBytes(value: object): Json | undefined {
     : tagged(name, toBase64(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)));
 }
 
-function property(key: string): string {
+/** A property of a value in a path to a part of it. */
+export function property(key: string): string {
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`;
 }
 

@@ -285,6 +285,43 @@ export class UnserializableValueError extends HoldfastError {
   }
 }
 
+/** One thing in which a value does not fit a schema. `path` leads to it from the value itself, whose path is empty. */
+export interface SchemaIssue {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** What a schema is about, in words: `the input of node "x"`. */
+export type SchemaSubject = `the ${"input" | "output"} of ${string}`;
+
+/** How many issues a message names, and how many characters of each. `issues` has them all. */
+const ISSUES_SAID = 3;
+const ISSUE_LENGTH = 200;
+
+/** A value does not fit its schema. Never retried: the same value would not fit again. */
+export class SchemaError extends HoldfastError {
+  /** Whose fault it is: a wrong input is the caller's, a wrong output that of whoever was called. */
+  readonly side: "input" | "output";
+  readonly issues: readonly SchemaIssue[];
+
+  constructor(subject: SchemaSubject, issues: readonly SchemaIssue[]) {
+    const side = subject.startsWith("the input") ? "input" : "output";
+    const said = issues
+      .slice(0, ISSUES_SAID)
+      .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`).slice(0, ISSUE_LENGTH));
+    const more = issues.length - said.length;
+    super(
+      "SCHEMA_MISMATCH",
+      `T${subject.slice(1)} does not fit its schema: ${said.join("; ") || "the schema does not say why"}${more > 0 ? `; and ${more} more` : ""}. ${side === "input" ? "Send" : "Return"} what the schema describes, or change the schema. No retry repeats this.`,
+    );
+    this.side = side;
+    this.issues = issues;
+  }
+  protected override get className(): string {
+    return "SchemaError";
+  }
+}
+
 /** The store cannot be reached or refuses to write. What was acknowledged before stays. */
 export class StoreUnavailableError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
@@ -319,6 +356,9 @@ const FINAL_CODES: ReadonlySet<unknown> = new Set([
   "WORKFLOW_DEFINITION",
   "VERSION_MISMATCH",
   "UNSERIALIZABLE_VALUE",
+  "SCHEMA_MISMATCH",
+  "HTTP_BODY_TOO_LARGE",
+  "TRANSFORM",
   "LEASE_LOST",
   "BUDGET_EXCEEDED",
 ]);
@@ -342,8 +382,22 @@ const REFUSAL_CODES: ReadonlySet<unknown> = new Set([
 
 /** Whether an error, or one that it was caused by, says that a retry must not repeat it (C0.8). */
 export function isFinal(error: unknown): boolean {
-  return causesOf(error).some((link) => FINAL_CODES.has(codeOf(link)));
+  return causesOf(error).some((link) => {
+    const code = codeOf(link);
+    return FINAL_CODES.has(code) || (code === "HTTP_STATUS" && !isPassingStatus(fieldOf(link, "status")));
+  });
 }
+
+/**
+ * Whether the same HTTP request may well be answered otherwise later. What is not implemented (501) and a version of
+ * HTTP that is not spoken (505) stay so.
+ */
+export function isPassingStatus(status: unknown): boolean {
+  return PASSING_STATUSES.has(status) || (Number(status) >= 500 && status !== 501 && status !== 505);
+}
+
+/** Of those below 500: timed out, too early, too many requests. */
+const PASSING_STATUSES: ReadonlySet<unknown> = new Set([408, 425, 429]);
 
 /** The error and what caused it, outermost first. */
 export function causesOf(error: unknown): unknown[] {

@@ -1,5 +1,13 @@
 import type { Call } from "../core/call.ts";
-import { causesOf, codeOf, isFinal, isRefusal, type RetryExhaustedError, TimeoutError } from "../core/errors.ts";
+import {
+  causesOf,
+  codeOf,
+  fieldOf,
+  isFinal,
+  isRefusal,
+  type RetryExhaustedError,
+  TimeoutError,
+} from "../core/errors.ts";
 import type { BreakerSettings } from "./breaker-options.ts";
 
 /** Whether an error that ended a call says that the service is ill. What the caller has cancelled does not. */
@@ -15,5 +23,10 @@ function counts(errorFails: BreakerSettings["errorFails"], error: unknown): bool
   if (errorFails !== undefined) return errorFails(error);
   if (isRefusal(error)) return false;
   const exhausted = causesOf(error).find((link) => codeOf(link) === "RETRY_EXHAUSTED");
-  return exhausted === undefined ? !isFinal(error) : counts(errorFails, exhausted);
+  return exhausted === undefined ? !isFinal(error) || isWrongOutput(error) : counts(errorFails, exhausted);
+}
+
+// An answer that does not fit its schema is final, and yet the fault of the service that gives it.
+function isWrongOutput(error: unknown): boolean {
+  return causesOf(error).some((link) => codeOf(link) === "SCHEMA_MISMATCH" && fieldOf(link, "side") === "output");
 }
