@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, expectTypeOf, test } from "vitest";
-import { HoldfastError } from "../core/errors.ts";
+import type { HoldfastError } from "../core/errors.ts";
 import type { NodeContext, NodeFunction } from "../core/node.ts";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import { RetryPolicy } from "../policies/retry.ts";
