@@ -1,5 +1,6 @@
 import type { Store } from "./core/store.ts";
-import { Engine, type EngineOptions } from "./engine/engine.ts";
+import { Engine } from "./engine/engine.ts";
+import type { EngineOptions } from "./engine/engine-options.ts";
 import { storeUrlOfEnvironment } from "./executor/environment.ts";
 import { openStore } from "./stores/open.ts";
 

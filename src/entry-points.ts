@@ -2,8 +2,8 @@ import { RunInUseError, type WorkflowExecutionError } from "./core/errors.ts";
 import { aBoolean, anId, anything, checkOptions, type Rules } from "./core/options.ts";
 import type { DeadLetter, Store } from "./core/store.ts";
 import { createEngine, engineFor } from "./default-engine.ts";
-import type { Runnable } from "./engine/engine.ts";
 import type { AgentStep } from "./engine/run-result.ts";
+import type { Runnable } from "./engine/runnable.ts";
 import { MemoryStore } from "./stores/memory.ts";
 
 export interface ResilientQueueRunOptions<In, Out> {

@@ -20,7 +20,14 @@ export { resilientQueueRun, type ResilientQueueRunOptions, type ResilientQueueRu
 
 // Engines and what they leave behind
 export { createEngine } from "./default-engine.ts";
-export type { Engine, EngineOptions, Runnable, RunOptions } from "./engine/engine.ts";
+export type { Engine } from "./engine/engine.ts";
+export type { EngineOptions, RunOptions } from "./engine/engine-options.ts";
+export type { EventStreamOptions } from "./engine/event-stream.ts";
+export type { History, HistoryEvent } from "./engine/history-events.ts";
+export type { Recovery } from "./engine/recovery.ts";
+export type { RunHandle } from "./engine/run.ts";
+export type { Runnable } from "./engine/runnable.ts";
+export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdown.ts";
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
 export type { DeadLetters } from "./engine/dead-letters.ts";
 

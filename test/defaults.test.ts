@@ -269,6 +269,17 @@ async function leaseTaken(options: Partial<EngineOptions>): Promise<number> {
   return lease;
 }
 
+/** The runs that are left when an engine is closed which carries out one of half a millisecond. */
+async function whatIsLeft(drainMs: unknown): Promise<string[]> {
+  const runtime = fakeRuntime();
+  const engine = createEngine({ store: new MemoryStore(), runtime });
+  const workflow = new Workflow({ id: "w" }).addNode("n", () => runtime.clock.sleep(0.5));
+  await engine.start(workflow, undefined, { runId: "r" });
+  const closing = engine.close({ drainMs: drainMs as number });
+  await runtime.clock.advance(1);
+  return (await closing).left;
+}
+
 async function redrivesAllowed(options: Partial<EngineOptions>): Promise<number | undefined> {
   const workflow = new Workflow({ id: "w" }).addNode("n", fail);
   const { deadLetters } = await createEngine({ store: new MemoryStore(), ...options }).run(workflow, undefined);
@@ -656,6 +667,20 @@ const PROBES: Record<string, Probe> = {
   "EngineOptions.leaseMs": engineOption(4999, leaseTaken, "leaseMs"),
   "EngineOptions.maxCrashes": engineOption(9, startsAllowed, "maxCrashes"),
   "EngineOptions.maxRetries": engineOption(2, redrivesAllowed, "maxRetries"),
+  "EventStreamOptions.buffer": {
+    other: 999,
+    observe: async (buffer) => {
+      const runtime = fakeRuntime();
+      const engine = createEngine({ store: new MemoryStore(), runtime });
+      const stream = engine.events({ buffer: buffer as number });
+      for (let n = 0; n < 1001; n++) runtime.events.emit?.("lease.lost", { runId: "r", token: n });
+      await engine.close();
+      let told = 0;
+      for await (const { type } of stream) if (type === "lease.lost") told++;
+      return told;
+    },
+  },
+  "CloseOptions.drainMs": { other: 1, observe: whatIsLeft },
   "RunOptions.runId": {
     words: "a new id",
     holds: async () => {

@@ -1,6 +1,7 @@
 import type { Clock } from "../src/core/clock.ts";
 import type { Store } from "../src/core/store.ts";
-import { Engine, type Runnable } from "../src/engine/engine.ts";
+import { Engine } from "../src/engine/engine.ts";
+import type { Runnable } from "../src/engine/runnable.ts";
 import type { EngineSubject, Graph } from "../src/testing/engine-world.ts";
 import { DefinitionBuilder } from "../src/workflow/builder.ts";
 

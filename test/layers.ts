@@ -72,6 +72,7 @@ export const LAYERS: Layers = {
     crypto: { "core/random.ts": RANDOM },
     process: {
       "engine/owner.ts": "names and looks for processes, to take over the runs of dead ones",
+      "engine/shutdown.ts": "closes an engine at signals and ends the process, for a program that asks for it",
       "cli/terminal.ts": "the only way of the command line to its process: arguments, streams, signals",
       "stores/machine-time.ts": "reads the monotonic clock that all processes of a machine share",
       "executor/environment.ts": "the only reader of the environment below the command line (C4.5)",

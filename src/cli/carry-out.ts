@@ -39,7 +39,7 @@ export async function carryOut(
   const watcher = await watch(terminal, progress);
   const { log } = terminal;
   terminal.log = watcher.log;
-  let stopped: { by: "SIGINT" | "SIGTERM" | "dead end"; closing: Promise<void> } | undefined;
+  let stopped: { by: "SIGINT" | "SIGTERM" | "dead end"; closing: Promise<unknown> } | undefined;
   const ends = [
     onEvent(watcher.onEvent),
     terminal.onInterrupt((by) => {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { codeOf, ConfigError, messageOf, NotFoundError } from "../core/errors.ts";
-import type { Runnable } from "../engine/engine.ts";
+import type { Runnable } from "../engine/runnable.ts";
 
 /** Codes of Node for a TypeScript file that it cannot load by itself: Node 20 none, later ones not all syntax. */
 const NEEDS_JITI: ReadonlySet<string> = new Set(["ERR_UNKNOWN_FILE_EXTENSION", "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX"]);

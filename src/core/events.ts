@@ -14,6 +14,11 @@ interface OfNode extends OfRun {
   invocationId: string;
 }
 
+/** What an event of a schedule names. Due times are instants of the wall clock, in milliseconds. */
+interface OfSchedule {
+  scheduleId: string;
+}
+
 /** What an event of a policy names. */
 interface OfPolicy {
   policy: string;
@@ -53,6 +58,11 @@ export interface EventTable {
   "dead_letter.settled": OfRun & { nodeId: string; deadLetterId: string; status: "succeeded" };
   "lease.lost": { runId: string; token: number };
   "journal.damaged": { runId: string; seq: number; why: string };
+  "schedule.started": OfSchedule & { runId: string; workflowId: string; scheduledAt: number };
+  /** Due times were passed over; `count` is undefined where there were too many to count. */
+  "schedule.missed": OfSchedule & { from: number; to: number; count: number | undefined; why: "late" | "overlap" };
+  /** It is tried again after `retryDelayMs`. Where that is undefined, the due time is given up. */
+  "schedule.failed": OfSchedule & { scheduledAt: number | undefined; error: unknown; retryDelayMs: number | undefined };
   "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
   "retry.exhausted": OfPolicy & { attempts: number; error: unknown; why: string };
   "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };
@@ -101,6 +111,8 @@ export interface EventTable {
   "limiter.attached": OfPolicy;
   /** A server has said in its headers how much it has left, or to wait. */
   "limiter.upstream": OfPolicy & { remaining: Readonly<Record<string, number>>; retryAfterMs: number | undefined };
+  /** Told to a reader of `engine.events()` alone, who was too slow for so many. */
+  "events.dropped": { count: number };
   "listener.failed": { listening: string; error: unknown };
 }
 

@@ -22,6 +22,8 @@ export class Journal {
   readonly #runtime: Runtime;
   /** Told once, when a commit has failed. */
   onBroken: (error: unknown) => void = () => {};
+  /** Told after each commit. */
+  onCommitted: () => void = () => {};
   #broken: { error: unknown } | null = null;
   #staged: RunEvent[] = [];
   #deadLetters: DeadLetter[] = [];
@@ -103,6 +105,7 @@ export class Journal {
       throw this.#break(error);
     }
     if (this.#runtime.events.emit !== null) announce(this.#runtime.events, this.runId, this.state, events, deadLetters);
+    this.onCommitted();
     // It is stored, but whoever waits for it must not act on it any more.
     this.#expectWhole();
   }
@@ -183,7 +186,7 @@ export function vanishedTail(intact: number, written: number): string | undefine
 }
 
 /** Fields of events that are encoded values. */
-const VALUES: Partial<Record<RunEvent["kind"], string>> = {
+export const VALUES: Partial<Record<RunEvent["kind"], string>> = {
   run_started: "input",
   invocation_completed: "output",
   step_completed: "output",

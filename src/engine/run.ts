@@ -5,6 +5,7 @@ import type { Plan } from "../workflow/plan.ts";
 import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
 import type { NodeGuards } from "./node-policies.ts";
+import type { RunResult } from "./run-result.ts";
 
 /** How a run is carried out, the same for all runs of an engine. */
 export interface EngineSettings {
@@ -28,4 +29,14 @@ export interface ActiveRun {
   readonly scope: AbortController;
   /** Dead letters of this run that are being redriven, by node visit. */
   readonly redriving: ReadonlyMap<string, DeadLetter>;
+}
+
+/** A run that has begun: its start is stored. */
+export interface RunHandle<Out = unknown> {
+  readonly runId: string;
+  /**
+   * How the run ends. It rejects where the run has to stop, as `run` does. Nobody needs to look at it: what happens is
+   * told by events, and stored.
+   */
+  readonly result: Promise<RunResult<Out>>;
 }

@@ -6,7 +6,7 @@ import type { NodeContext } from "../core/node.ts";
 import { seededRandom } from "../core/random.ts";
 import { MemoryStore } from "../stores/memory.ts";
 import { EngineWorld, type Graph, type RunOutcome } from "../testing/engine-world.ts";
-import type { Runnable } from "./engine.ts";
+import type { Runnable } from "./runnable.ts";
 
 /** Always works, never works, or works from the second call on. */
 type Behaviour = "good" | "bad" | "flaky";

@@ -53,7 +53,7 @@ export interface EngineUnderTest<W> {
     get(id: string): Promise<DeadLetter | undefined>;
     redrive(id: string): Promise<RunOutcome>;
   };
-  close(): Promise<void>;
+  close(): Promise<unknown>;
 }
 
 export interface EngineLimits {

@@ -1,0 +1,57 @@
+import type { ValueType } from "../core/codec.ts";
+import { ConfigError } from "../core/errors.ts";
+import type { EventListener } from "../core/events.ts";
+import { aFunction, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
+import type { Runtime } from "../core/runtime.ts";
+import type { Store } from "../core/store.ts";
+import type { Runnable } from "./runnable.ts";
+
+export interface EngineOptions {
+  /** Where journals are kept. */
+  store: Store;
+  /** Workflows that may be recovered or redriven by their id alone, without having been run here before. */
+  workflows?: readonly Runnable[] | undefined;
+  /**
+   * How many runs are carried out at the same time. Others wait their turn; their start is recorded before they do.
+   * @default Infinity
+   */
+  concurrency?: number | undefined;
+  /** How long a run stays with an engine that has stopped responding. @default 5000 */
+  leaseMs?: number | undefined;
+  /** How often a process may die while a node runs before the node is given up. @default 10 */
+  maxCrashes?: number | undefined;
+  /** How often a dead letter may be redriven before it is quarantined. @default 3 */
+  maxRetries?: number | undefined;
+  /** Classes whose instances may be stored. */
+  types?: readonly ValueType[] | undefined;
+  /** Called with every event of this engine's runtime. */
+  onEvent?: EventListener | undefined;
+  /** Time, randomness and events: for tests. */
+  runtime?: Runtime | undefined;
+}
+
+export interface RunOptions {
+  /** Names the run: running it again joins, resumes or returns the one that is there. @default a new id */
+  runId?: string | undefined;
+  /** Cancels the run. */
+  signal?: AbortSignal | undefined;
+}
+
+const RULES: Rules<EngineOptions> = {
+  store: anything,
+  workflows: anything,
+  concurrency: wholeNumber(1, true),
+  leaseMs: positiveMs,
+  maxCrashes: wholeNumber(0, true),
+  maxRetries: wholeNumber(0, true),
+  types: anything,
+  onEvent: aFunction,
+  runtime: anything,
+};
+
+/** The options of an engine, checked. */
+export function engineOptions(options: EngineOptions): EngineOptions {
+  const checked = checkOptions("engine", options, RULES);
+  if (typeof checked.store?.append === "function") return checked;
+  throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');
+}
