@@ -17,7 +17,10 @@ export interface RunRow {
   leaseUntil: number;
   createdAt: number;
   updatedAt: number;
-  /** When a waiting run goes on by itself, in wall-clock milliseconds; null where only a signal wakes it. */
+  /**
+   * When a waiting run goes on by itself, in wall-clock milliseconds; null where only a signal wakes it. A signal that
+   * comes while it waits brings this forward to when it came.
+   */
   wakeAt: number | null;
   /** How many records the journal has. */
   version: number;
@@ -101,6 +104,11 @@ export interface Append {
   status?: RunStatus | undefined;
   /** With the status `waiting`: when the run goes on by itself. Every other status forgets it. */
   wakeAt?: number | null | undefined;
+  /**
+   * With the status `waiting`: the names of signals that the run waits for. Where one of them has come already and is
+   * not taken, the run goes on at once: it came after the holder had looked for it.
+   */
+  wakeOn?: readonly string[] | undefined;
   deadLetters?: readonly DeadLetter[] | undefined;
   /** Ids of signals that this record takes in: they are kept no longer. */
   signalsTaken?: readonly string[] | undefined;
@@ -136,6 +144,12 @@ export interface RunFilter {
   /** Wall-clock milliseconds; the first is included, the second is not. */
   createdFrom?: number | undefined;
   createdBefore?: number | undefined;
+  /**
+   * Only waiting runs that go on before this instant, by themselves or because they were signalled. They come in that
+   * order, the longest due first, and in one page: what is due is taken up and is listed no longer. Whoever has claimed
+   * one, and has not written yet that it runs, is its `owner`.
+   */
+  wakesBefore?: number | undefined;
   /** @default 100 */
   limit?: number | undefined;
 }
@@ -191,7 +205,7 @@ export interface Store {
   read(runId: string, from?: number): Promise<StoredRecord[]>;
   /** Moves the records from `seq` on out of the journal, to be looked at by a person: they are damaged. */
   setAside(runId: string, token: number, seq: number): Promise<void>;
-  /** Runs, newest first. */
+  /** Runs, newest first, unless the filter says otherwise. */
   list(filter?: RunFilter): Promise<RunRow[]>;
   /** Dead letters, newest first. */
   deadLetters(filter?: DeadLetterFilter): Promise<DeadLetter[]>;
@@ -205,7 +219,7 @@ export interface Store {
   replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean>;
   /** Deletes settled entries (succeeded or discarded) that were entered before an instant; gives their number. */
   pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number>;
-  /** Keeps a signal until its run has taken it. Throws `NotFoundError` where there is no such run or it has ended. */
+  /** Keeps a signal until its run has taken it, and wakes the run where it waits. Throws `NotFoundError` where there is no such run or it has ended. */
   signal(signal: Signal): Promise<void>;
   /** Signals that wait to be taken, oldest first: of one run, or of all runs that an owner holds. */
   signals(of: { runId: string } | { owner: string }): Promise<Signal[]>;

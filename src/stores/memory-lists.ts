@@ -1,12 +1,16 @@
 import type { DeadLetter, DeadLetterFilter, RunFilter, RunRow } from "../core/store.ts";
-import { noPageError } from "./refusals.ts";
+import { noDuePageError, noPageError } from "./refusals.ts";
 
 /** The rows that a filter asks for, of rows in the order in which they came. */
 export function listedRuns(rows: RunRow[], filter: RunFilter): RunRow[] {
-  const { workflowId, status, olderThan, createdFrom, createdBefore, limit = 100 } = filter;
+  const { workflowId, status, olderThan, createdFrom, createdBefore, wakesBefore, limit = 100 } = filter;
   const statuses = typeof status === "string" ? [status] : status;
-  const newestFirst = rows.toReversed().sort((a, b) => b.createdAt - a.createdAt);
-  return pageOf(newestFirst, olderThan, (row) => row.runId, "run")
+  if (wakesBefore !== undefined && olderThan !== undefined) throw noDuePageError();
+  const inOrder =
+    wakesBefore === undefined
+      ? rows.toReversed().sort((a, b) => b.createdAt - a.createdAt)
+      : rows.filter(({ wakeAt }) => wakeAt !== null && wakeAt < wakesBefore).sort((a, b) => a.wakeAt! - b.wakeAt!);
+  return pageOf(inOrder, olderThan, (row) => row.runId, "run")
     .filter(
       (row) =>
         (workflowId ?? row.workflowId) === row.workflowId &&

@@ -74,8 +74,9 @@ export class MemoryStore implements Store {
     for (const letter of letters) this.#letters.set(letter.id, letter);
     for (const id of append.signalsTaken ?? []) this.#signals.delete(signalKey(runId, id));
     if (status === undefined) return;
-    const wakeAt = status === "waiting" ? (append.wakeAt ?? null) : null;
     const updatedAt = this.#clock.wallNow();
+    const isCalled = append.wakeOn?.some((name) => this.#isSignalled(runId, name)) ?? false;
+    const wakeAt = status === "waiting" ? earlier(append.wakeAt, isCalled ? updatedAt : null) : null;
     Object.assign(row, { status, updatedAt, wakeAt, head: { version: row.version, checksum } });
     if (isEnded(status)) this.#forgetSignals(runId);
     if (status !== "running") Object.assign(row, { owner: null, leaseUntil: 0 });
@@ -169,10 +170,12 @@ export class MemoryStore implements Store {
   async signal(signal: Signal): Promise<void> {
     this.#check();
     const { runId, id } = signal;
-    const status = this.#runs.get(runId)?.row.status;
-    if (status === undefined || isEnded(status)) throw noTakerError(runId, status);
+    const row = this.#runs.get(runId)?.row;
+    if (row === undefined || isEnded(row.status)) throw noTakerError(runId, row?.status);
     const key = signalKey(runId, id);
-    if (!this.#signals.has(key)) this.#signals.set(key, { ...signal });
+    if (this.#signals.has(key)) return;
+    this.#signals.set(key, { ...signal });
+    if (row.status === "waiting") row.wakeAt = earlier(row.wakeAt, this.#clock.wallNow());
   }
 
   async signals(of: { runId: string } | { owner: string }): Promise<Signal[]> {
@@ -221,10 +224,19 @@ export class MemoryStore implements Store {
     return kept;
   }
 
+  #isSignalled(runId: string, name: string): boolean {
+    return [...this.#signals.values()].some((signal) => signal.runId === runId && signal.name === name);
+  }
+
   #forgetSignals(runId: string): void {
     for (const signal of this.#signals.values())
       if (signal.runId === runId) this.#signals.delete(signalKey(runId, signal.id));
   }
+}
+
+/** The earlier of two instants; null is later than any. */
+function earlier(a: number | null | undefined, b: number | null): number | null {
+  return a == null || b === null ? (a ?? b) : Math.min(a, b);
 }
 
 function signalKey(runId: string, id: string): string {

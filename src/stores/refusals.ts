@@ -17,6 +17,13 @@ export function noPageError(what: "run" | "dead letter", id: string): NotFoundEr
   );
 }
 
+/** The error for a further page of what is due. */
+export function noDuePageError(): ConfigError {
+  return new ConfigError(
+    "A list of runs takes either olderThan or wakesBefore: runs that are due have no pages. Take up those that were listed, and list again.",
+  );
+}
+
 /** The error for SQL on a store that has none. */
 export function noSqlError(location: string): ConfigError {
   return new ConfigError(

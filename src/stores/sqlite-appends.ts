@@ -1,5 +1,5 @@
 import { LeaseLostError, versionConflictError } from "../core/errors.ts";
-import { type Append, type DeadLetter, isEnded, isSettled, type SqlValue } from "../core/store.ts";
+import { type Append, type DeadLetter, isEnded, isSettled, type Signal, type SqlValue } from "../core/store.ts";
 import { codeText, idText } from "./sqlite-schema.ts";
 import { APPENDED_AT_ONCE, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
 import { carryOut } from "./sqlite-work.ts";
@@ -55,9 +55,9 @@ export class Appends {
     if (append.within !== undefined) carryOut(this.#statements.db, append.within);
     run.version++;
     this.#rows.push([run.num, version, checksum, body]);
+    for (const id of signalsTaken ?? []) this.#statements.takeSignal.run(run.num, idText(id));
     if (status !== undefined) this.#setStatus(run, append);
     if (snapshotAfter !== undefined) this.#statements.setSnapshot.run(version, snapshotAfter, run.num);
-    for (const id of signalsTaken ?? []) this.#statements.takeSignal.run(run.num, idText(id));
     for (const letter of deadLetters ?? []) putLetter(this.#statements, run.num, letter);
   }
 
@@ -72,7 +72,7 @@ export class Appends {
     for (; from < rows.length; from++) this.#statements.append.run(...rows[from]!);
   }
 
-  #setStatus(run: KnownRun, { runId, status, checksum, wakeAt }: Append): void {
+  #setStatus(run: KnownRun, { runId, status, checksum, wakeAt, wakeOn = [] }: Append): void {
     // Leaves the columns alone that have an index, which SQLite would write anew.
     if (status === "running" && run.isRunning) {
       this.#statements.stillRunning.run(this.#wallNow, run.version, checksum, run.num);
@@ -83,7 +83,16 @@ export class Appends {
     const { setStatus, deleteSignals } = this.#statements;
     setStatus.run(status!, this.#wallNow, run.version, checksum, until, back, back, run.num);
     if (isEnded(status!)) deleteSignals.run(run.num);
+    if (status === "waiting" && wakeOn.length > 0 && this.#isSignalled(runId, wakeOn)) {
+      this.#statements.wake.run(this.#wallNow, this.#wallNow, run.num);
+    }
     if (back === 1) this.#known.delete(runId);
+  }
+
+  /** Whether a signal of one of the names waits to be taken. */
+  #isSignalled(runId: string, names: readonly string[]): boolean {
+    const signals = this.#statements.signalsOfRun.all(idText(runId)) as { body: string }[];
+    return signals.some(({ body }) => names.includes((JSON.parse(body) as Signal).name));
   }
 
   #runOf(runId: string, token: number): KnownRun {

@@ -7,7 +7,8 @@ import type {
   RunStatus,
   SqlValue,
 } from "../core/store.ts";
-import { noPageError } from "./refusals.ts";
+import { noDuePageError, noPageError } from "./refusals.ts";
+import type { SqliteStatement } from "./sqlite-driver.ts";
 import { codeText, idText } from "./sqlite-schema.ts";
 import { RUN_COLUMNS, rowOf, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
 
@@ -18,6 +19,7 @@ const RUN_STATUSES: readonly RunStatus[] = ["running", "waiting", "completed", "
 const LETTER_STATUSES: readonly DeadLetterStatus[] = ["pending", "retrying", "succeeded", "permanent_failure"];
 
 export function listRuns(statements: SqliteStatements, filter: RunFilter): RunRow[] {
+  if (filter.wakesBefore !== undefined) return listDue(statements, filter.wakesBefore, filter);
   const { workflowId, status = RUN_STATUSES, olderThan, createdFrom, createdBefore, limit = 100 } = filter;
   const last = olderThan === undefined ? null : statements.runById.get(idText(olderThan));
   if (last === undefined) throw noPageError("run", olderThan!);
@@ -30,6 +32,21 @@ export function listRuns(statements: SqliteStatements, filter: RunFilter): RunRo
     [equal("workflow", workflowId), ...instants(createdFrom, createdBefore), after("num", last as StoredRun | null)],
   );
   return (rows as StoredRun[]).map(rowOf);
+}
+
+function listDue(statements: SqliteStatements, wakesBefore: number, filter: RunFilter): RunRow[] {
+  const { workflowId, status = "waiting", olderThan, createdFrom, createdBefore, limit = 100 } = filter;
+  if (olderThan !== undefined) throw noDuePageError();
+  if (![status].flat().includes("waiting")) return [];
+  const [where, values] = allOf([
+    equal("workflow", workflowId),
+    ["wake_at < ?", wakesBefore],
+    ...instants(createdFrom, createdBefore),
+  ]);
+  const index = workflowId === undefined ? "due" : "due_by_workflow";
+  const select = `SELECT ${RUN_COLUMNS} FROM holdfast_runs INDEXED BY holdfast_runs_${index}`;
+  const list = listOf(statements, `${select} WHERE ${where} ORDER BY wake_at, num LIMIT ?`);
+  return (list.all(...values, limitOf(limit)) as StoredRun[]).map(rowOf);
 }
 
 export function listLetters(statements: SqliteStatements, filter: DeadLetterFilter): DeadLetter[] {
@@ -67,21 +84,34 @@ interface Place {
  * no more is read than is given. The index is named, since versions of SQLite choose differently between two.
  */
 function newestFirst(
-  { db, lists }: SqliteStatements,
+  statements: SqliteStatements,
   select: string,
   limit: number,
   statuses: readonly string[],
   conditions: readonly Condition[],
 ): unknown[] {
   if (statuses.length === 0) return [];
-  const given = conditions.filter((condition) => condition !== null);
-  const one = `${select} WHERE ${["status = ?", ...given.map(([sql]) => sql)].join(" AND ")}`;
-  const sql = `${statuses.map(() => one).join(" UNION ALL ")} ORDER BY createdAt DESC, num DESC LIMIT ?`;
+  const asked = statuses.map((status) => allOf([["status = ?", status], ...conditions]));
+  const union = asked.map(([where]) => `${select} WHERE ${where}`).join(" UNION ALL ");
+  const list = listOf(statements, `${union} ORDER BY createdAt DESC, num DESC LIMIT ?`);
+  return list.all(...asked.flatMap(([, values]) => values), limitOf(limit));
+}
+
+function listOf({ db, lists }: SqliteStatements, sql: string): SqliteStatement {
   let list = lists.get(sql);
   if (list === undefined) lists.set(sql, (list = db.prepare(sql)));
-  const values = given.flatMap(([, ...values]) => values);
-  // SQLite takes whole numbers only; a negative one means all.
-  return list.all(...statuses.flatMap((status) => [status, ...values]), limit === Infinity ? -1 : limit);
+  return list;
+}
+
+/** What conditions say together, with their values. */
+function allOf(conditions: readonly Condition[]): [sql: string, values: SqlValue[]] {
+  const given = conditions.filter((condition) => condition !== null);
+  return [given.map(([sql]) => sql).join(" AND "), given.flatMap(([, ...values]) => values)];
+}
+
+// SQLite takes whole numbers only; a negative one means all.
+function limitOf(limit: number): number {
+  return limit === Infinity ? -1 : limit;
 }
 
 function equal(column: string, id: string | undefined): Condition {

@@ -75,6 +75,8 @@ describe("no list reads more than it gives", () => {
     "of runs of a workflow": { workflowId: "w" },
     "of failed runs of a workflow": { workflowId: "w", status: "failed" },
     "of runs between two instants": { createdFrom: 1, createdBefore: 2 },
+    "of runs that are due": { wakesBefore: 5 },
+    "of runs of a workflow that are due": { workflowId: "w", wakesBefore: 5 },
     "of runs on a further page": { workflowId: "w", createdFrom: 1, olderThan: "r" },
   };
   for (const [name, filter] of Object.entries(runFilters))
@@ -82,10 +84,11 @@ describe("no list reads more than it gives", () => {
       const [sql] = await preparedBy(() => store.list(filter));
       const plan = planOf(sql!);
       expect(slowParts(plan)).toEqual([]);
-      const index =
-        filter.workflowId === undefined
-          ? "holdfast_runs_by_status (status=?"
-          : "holdfast_runs_by_workflow (workflow=? AND status=?";
+      const [all, ofWorkflow] =
+        filter.wakesBefore === undefined
+          ? ["by_status (status=?", "by_workflow (workflow=? AND status=?"]
+          : ["due (wake_at<?", "due_by_workflow (workflow=? AND wake_at<?"];
+      const index = `holdfast_runs_${filter.workflowId === undefined ? all : ofWorkflow}`;
       expect(plan.some((step) => step.includes(index))).toBe(true);
     });
 

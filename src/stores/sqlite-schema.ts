@@ -54,6 +54,8 @@ const VERSION_2 = `
   DROP INDEX holdfast_runs_by_status;
   CREATE INDEX holdfast_runs_by_status ON holdfast_runs (status, created_at);
   CREATE INDEX holdfast_runs_by_workflow ON holdfast_runs (workflow, status, created_at);
+  CREATE INDEX holdfast_runs_due ON holdfast_runs (wake_at) WHERE wake_at IS NOT NULL;
+  CREATE INDEX holdfast_runs_due_by_workflow ON holdfast_runs (workflow, wake_at) WHERE wake_at IS NOT NULL;
   CREATE INDEX holdfast_runs_by_owner ON holdfast_runs (owner) WHERE owner IS NOT NULL;
   CREATE INDEX holdfast_damaged_records_by_run ON holdfast_damaged_records (run);
   ALTER TABLE holdfast_dead_letters ADD COLUMN code TEXT;

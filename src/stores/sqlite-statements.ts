@@ -91,6 +91,7 @@ const STATEMENTS = {
   countLettersOf: "SELECT status, COUNT(*) AS count FROM holdfast_dead_letters WHERE workflow = ? GROUP BY status",
   pruneLetters: `DELETE FROM holdfast_dead_letters WHERE rowid IN (SELECT rowid FROM holdfast_dead_letters
     WHERE settled = 1 AND created_at < ? AND (? IS NULL OR workflow = ?) LIMIT ?)`,
+  wake: "UPDATE holdfast_runs SET wake_at = MIN(COALESCE(wake_at, ?), ?) WHERE num = ? AND status = 'waiting'",
   putSignal: "INSERT OR IGNORE INTO holdfast_signals (run, id, body) VALUES (?, ?, ?)",
   takeSignal: "DELETE FROM holdfast_signals WHERE run = ? AND id = ?",
   signalsOfRun: `SELECT body FROM holdfast_signals WHERE run = (SELECT num FROM holdfast_runs WHERE id = ?) ORDER BY num`,

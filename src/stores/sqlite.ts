@@ -200,9 +200,11 @@ export class SqliteStore implements Store {
     return this.#file.write((): void => {
       const { statements } = this.#file;
       const { runId, id } = signal;
+      const now = this.#clock.wallNow();
       const row = statements.runById.get(idText(runId)) as StoredRun | undefined;
       if (row === undefined || isEnded(row.status)) throw noTakerError(runId, row?.status);
-      statements.putSignal.run(row.num, idText(id), JSON.stringify(signal));
+      const { changes } = statements.putSignal.run(row.num, idText(id), JSON.stringify(signal));
+      if (Number(changes) > 0) statements.wake.run(now, now, row.num);
     });
   }
 

@@ -113,6 +113,42 @@ export const LISTS: StoreCases = {
       await rejection(store.list({ olderThan: "no such run" }), "NOT_FOUND");
     },
 
+  "waiting runs that are due are listed before an instant, the longest due first (C6.3)": async ({ store, clock }) => {
+    const now = clock.wallNow();
+    for (const [runId, wakeAt] of Object.entries({
+      late: 30,
+      early: 10,
+      later: 31,
+      signal: null,
+      same: 10,
+      past: -5,
+    })) {
+      await store.claim(claimOf(runId, { workflowId: runId === "same" ? "other" : "w" }));
+      await store.append(appendOf(runId, 1, 0, { status: "waiting", wakeAt: wakeAt === null ? null : now + wakeAt }));
+    }
+    await store.claim(claimOf("running"));
+    await store.append(appendOf("running", 1, 0, { status: "running", wakeAt: now }));
+    equal(await runIds(store, { wakesBefore: now + 31 }), "past early same late");
+    equal(await runIds(store, { wakesBefore: now + 30 }), "past early same");
+    equal(await runIds(store, { wakesBefore: Infinity, limit: 2 }), "past early");
+    equal(await runIds(store, { wakesBefore: Infinity, limit: Infinity }), "past early same late later");
+    equal(await runIds(store, { wakesBefore: Infinity, workflowId: "other" }), "same");
+    equal(
+      await runIds(store, { wakesBefore: now + 11, workflowId: "w", status: ["running", "waiting"] }),
+      "past early",
+    );
+    equal(await runIds(store, { wakesBefore: Infinity, status: "running" }), "");
+    equal(await runIds(store, { wakesBefore: Infinity, createdFrom: now + 1 }), "");
+    await rejection(store.list({ wakesBefore: now, olderThan: "early" }), "CONFIG");
+    // Claimed, it is due until its holder writes that it runs: a holder that dies before leaves it to others.
+    await store.claim(claimOf("early"));
+    equal((await store.list({ wakesBefore: now + 10 + 1 }))[1]?.owner, "one");
+    await store.append(appendOf("early", 2, 1, { status: "running" }));
+    await store.claim(claimOf("past"));
+    await store.append(appendOf("past", 2, 1, { status: "cancelled" }));
+    equal(await runIds(store, { wakesBefore: now + 30 }), "same");
+  },
+
   "dead letters are listed by the code of their error and by when they were entered (C7.2)": async ({ store }) => {
     await store.claim(claimOf("r"));
     const codes = ["TIMEOUT", undefined, "timeout", "TIMEOUT", 'a"b\\'];

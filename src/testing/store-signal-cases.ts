@@ -84,6 +84,56 @@ export const SIGNALS: StoreCases = {
     equal(await idsOf(store, { runId: "r" }), "");
   },
 
+  "a signal makes a run due that waits, at once and once (C5.6)": async ({ store, open, clock }) => {
+    const due = async (): Promise<[string, number | null][]> =>
+      (await store.list({ wakesBefore: Infinity })).map(({ runId, wakeAt }) => [runId, wakeAt]);
+    const start = clock.wallNow();
+    for (const [runId, wakeAt] of [
+      ["timer", start + 1000],
+      ["none", null],
+      ["past", start],
+    ] as const) {
+      await store.claim(claimOf(runId));
+      await store.append(appendOf(runId, 1, 0, { status: "waiting", wakeAt }));
+    }
+    await store.claim(claimOf("running"));
+    await clock.advance(10);
+    const other = await open();
+    for (const runId of ["none", "timer", "past", "running"]) await other.signal(signalOf(runId, "a"));
+    deepEqual(await due(), [
+      ["past", start],
+      ["timer", start + 10],
+      ["none", start + 10],
+    ]);
+    // Whoever has looked at a signal, and leaves it to a later node, waits on undisturbed, also when it is told again.
+    for (const runId of ["timer", "none"]) {
+      await store.claim(claimOf(runId));
+      await store.append(appendOf(runId, 2, 1, { status: "waiting", wakeAt: null, wakeOn: ["another name"] }));
+      await other.signal(signalOf(runId, "a"));
+    }
+    deepEqual(await due(), [["past", start]]);
+    equal(await idsOf(store, { runId: "timer" }), "a");
+    equal((await store.get("running"))?.wakeAt, null);
+  },
+
+  "a run that waits for a signal which has come already is due at once (C5.6)": async ({ store, clock }) => {
+    const now = clock.wallNow();
+    const wakeAtAfter = async (runId: string, more: Parameters<typeof appendOf>[3]): Promise<number | null> => {
+      await store.claim(claimOf(runId));
+      for (const id of ["a", "b"]) await store.signal(signalOf(runId, id, { name: id }));
+      await store.append(appendOf(runId, 1, 0, { status: "waiting", ...more }));
+      return (await store.get(runId))!.wakeAt;
+    };
+    equal(await wakeAtAfter("1", { wakeOn: ["c", "b"] }), now);
+    equal(await wakeAtAfter("2", { wakeOn: ["a"], wakeAt: now + 5 }), now);
+    equal(await wakeAtAfter("3", { wakeOn: ["a"], wakeAt: now - 5 }), now - 5);
+    equal(await wakeAtAfter("4", { wakeOn: ["a"], wakeAt: now + 5, signalsTaken: ["a"] }), now + 5);
+    equal(await wakeAtAfter("5", { wakeOn: ["c"] }), null);
+    equal(await wakeAtAfter("6", { wakeOn: [] }), null);
+    equal(await wakeAtAfter("7", { wakeOn: ["a"], status: "running" }), null);
+    equal(await wakeAtAfter("8", { wakeOn: ["a"], status: "completed" }), null);
+  },
+
   "the signals of all runs that an owner holds come at once, oldest first (C5.6)": async ({ store }) => {
     for (const runId of ["r", "s", "ended"]) await store.claim(claimOf(runId));
     await store.claim(claimOf("t", { owner: "two" }));
