@@ -110,7 +110,7 @@ describe("the contract of stores finds", () => {
     expect(await failures(FoldsCase)).toEqual([expect.stringContaining("any text is an id")]);
   });
 
-  it("a store that keeps signals which were taken (C5.6)", async () => {
+  it("a store that keeps signals which were taken (C5.2)", async () => {
     class KeepsTaken extends MemoryStore {
       override append(append: Append): Promise<void> {
         return super.append({ ...append, signalsTaken: undefined });
@@ -119,7 +119,7 @@ describe("the contract of stores finds", () => {
     expect(await failures(KeepsTaken)).toContainEqual(expect.stringContaining("taken with the record"));
   });
 
-  it("a store that keeps what was said twice twice (C5.6)", async () => {
+  it("a store that keeps what was said twice twice (C5.2)", async () => {
     class KeepsTwice extends MemoryStore {
       #count = 0;
       override signal(signal: Signal): Promise<void> {
@@ -138,7 +138,7 @@ describe("the contract of stores finds", () => {
     expect(await failures(Oversleeps)).toContainEqual(expect.stringContaining("keeps when it goes on"));
   });
 
-  it("a store in which a run sleeps through what it was told just before it fell asleep (C5.6)", async () => {
+  it("a store in which a run sleeps through what it was told just before it fell asleep (C5.2)", async () => {
     class MissesEarlySignal extends MemoryStore {
       override append(append: Append): Promise<void> {
         return super.append({ ...append, wakeOn: undefined });
@@ -148,7 +148,7 @@ describe("the contract of stores finds", () => {
     expect(found).toEqual([expect.stringContaining("which has come already is due at once")]);
   });
 
-  it("a store that wakes a run for signals that it does not wait for (C5.6)", async () => {
+  it("a store that wakes a run for signals that it does not wait for (C5.2)", async () => {
     class WakesForAny extends MemoryStore {
       override async append(append: Append): Promise<void> {
         const names = (await super.signals(append)).map(({ name }) => name);

@@ -208,6 +208,34 @@ export const RECORDS: StoreCases = {
     );
   },
 
+  "a write finds those that were asked for before it, also where they are still on their way (C6.1)": async ({
+    store,
+  }) => {
+    for (const runId of ["claimed", "damaged", "pruned"]) await store.claim(claimOf(runId));
+    const [, claimed] = await Promise.all([
+      store.append(appendOf("claimed", 1, 0)),
+      store.claim(claimOf("claimed", { owner: "two", isDead: () => true })),
+      store.append(appendOf("damaged", 1, 0)),
+      store.append(appendOf("damaged", 1, 1)),
+      store.setAside("damaged", 1, 1),
+      store.append(appendOf("pruned", 1, 0, { status: "completed" })),
+      store.prune({ keep: 0 }),
+    ]);
+    equal(claimed.version, 1);
+    deepEqual(
+      (await store.read("damaged")).map(({ seq }) => seq),
+      [0],
+    );
+    equal((await store.get("damaged"))?.version, 1);
+    equal(await store.get("pruned"), undefined);
+    // Nothing is left that a run could take for its own which gets the place of the old one.
+    for (const runId of ["pruned", "new"]) {
+      equal((await store.claim(claimOf(runId))).version, 0);
+      deepEqual(await store.read(runId), []);
+      await store.append(appendOf(runId, 1, 0));
+    }
+  },
+
   "a store that is closed refuses everything, and closing it again does nothing (C6.10)": async ({ store }) => {
     await store.claim(claimOf("r"));
     await store.close();

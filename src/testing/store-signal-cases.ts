@@ -9,7 +9,7 @@ async function idsOf(store: Store, of: Parameters<Store["signals"]>[0]): Promise
 
 /** What runs are told. */
 export const SIGNALS: StoreCases = {
-  "a signal is kept as it was sent, in the order in which it came, for the run it is for (C5.6)": async ({ store }) => {
+  "a signal is kept as it was sent, in the order in which it came, for the run it is for (C5.2)": async ({ store }) => {
     for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
     const sent = ["z", "a", "m\0\ud83e'\"", "b"].map((id, i) =>
       signalOf("r", id, { at: 100 - i, name: `of ${id}`, payload: `{"text":"\\u0000 '\\"🪸${i}"}` }),
@@ -24,7 +24,7 @@ export const SIGNALS: StoreCases = {
     deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "a")]);
   },
 
-  "a signal that is sent twice under one id is kept once, as it was first (C5.6)": async ({ store, open }) => {
+  "a signal that is sent twice under one id is kept once, as it was first (C5.2)": async ({ store, open }) => {
     for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
     await store.signal(signalOf("r", "one"));
     const other = await open();
@@ -38,7 +38,7 @@ export const SIGNALS: StoreCases = {
     deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "one", { payload: "4" })]);
   },
 
-  "a signal that nobody will take is NotFoundError: of no run, or of one that has ended (C5.6)": async ({ store }) => {
+  "a signal that nobody will take is NotFoundError: of no run, or of one that has ended (C5.2)": async ({ store }) => {
     await rejection(store.signal(signalOf("r", "s")), "NOT_FOUND");
     equal(await store.get("r"), undefined);
     for (const status of ["completed", "failed", "cancelled"] as const) {
@@ -51,7 +51,7 @@ export const SIGNALS: StoreCases = {
     }
   },
 
-  "a signal is taken with the record that takes it in, and with no other (C5.6)": async ({ store }) => {
+  "a signal is taken with the record that takes it in, and with no other (C5.2)": async ({ store }) => {
     for (const runId of ["r", "s"]) {
       await store.claim(claimOf(runId));
       for (const id of ["a", "b", "c"]) await store.signal(signalOf(runId, id));
@@ -67,7 +67,7 @@ export const SIGNALS: StoreCases = {
     equal(await idsOf(store, { runId: "r" }), "");
   },
 
-  "signals wait for a run that waits, and those that it has not taken go when it ends (C5.6)": async ({ store }) => {
+  "signals wait for a run that waits, and those that it has not taken go when it ends (C5.2)": async ({ store }) => {
     for (const runId of ["r", "s"]) await store.claim(claimOf(runId));
     await store.signal(signalOf("s", "of another"));
     await store.signal(signalOf("r", "early"));
@@ -84,7 +84,7 @@ export const SIGNALS: StoreCases = {
     equal(await idsOf(store, { runId: "r" }), "");
   },
 
-  "a signal makes a run due that waits, at once and once (C5.6)": async ({ store, open, clock }) => {
+  "a signal makes a run due that waits, at once and once (C5.2)": async ({ store, open, clock }) => {
     const due = async (): Promise<[string, number | null][]> =>
       (await store.list({ wakesBefore: Infinity })).map(({ runId, wakeAt }) => [runId, wakeAt]);
     const start = clock.wallNow();
@@ -116,7 +116,7 @@ export const SIGNALS: StoreCases = {
     equal((await store.get("running"))?.wakeAt, null);
   },
 
-  "a run that waits for a signal which has come already is due at once (C5.6)": async ({ store, clock }) => {
+  "a run that waits for a signal which has come already is due at once (C5.2)": async ({ store, clock }) => {
     const now = clock.wallNow();
     const wakeAtAfter = async (runId: string, more: Parameters<typeof appendOf>[3]): Promise<number | null> => {
       await store.claim(claimOf(runId));
@@ -134,7 +134,7 @@ export const SIGNALS: StoreCases = {
     equal(await wakeAtAfter("8", { wakeOn: ["a"], status: "completed" }), null);
   },
 
-  "the signals of all runs that an owner holds come at once, oldest first (C5.6)": async ({ store }) => {
+  "the signals of all runs that an owner holds come at once, oldest first (C5.2)": async ({ store }) => {
     for (const runId of ["r", "s", "ended"]) await store.claim(claimOf(runId));
     await store.claim(claimOf("t", { owner: "two" }));
     for (const [runId, id] of [
