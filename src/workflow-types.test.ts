@@ -1,4 +1,8 @@
+import { type } from "arktype";
+import * as v from "valibot";
 import { expectTypeOf, it } from "vitest";
+import { z } from "zod";
+import { httpRequest } from "./nodes/http-request.ts";
 import { resilientQueueRun } from "./entry-points.ts";
 import { type DynamicWorkflow, Workflow } from "./workflow.ts";
 
@@ -172,5 +176,92 @@ it("what is handed to takes no input of the run, and the run gives the output of
     expectTypeOf(await desk.execute("a")).toEqualTypeOf<number | string[]>();
     // @ts-expect-error only the desk gets what the run is given
     await desk.execute({ text: "a" });
+  });
+});
+
+const Order = z.object({ id: z.string(), note: z.string().default("") });
+const Label = z.object({ label: z.enum(["spam", "ham"]), sure: z.number().default(1) });
+
+it("the function of a node takes what its schema makes of what is delivered (C10.4)", () => {
+  void (async () => {
+    const workflow = new Workflow({ id: "w" }).addNode(
+      "n",
+      (order) => {
+        expectTypeOf(order).toEqualTypeOf<{ id: string; note: string }>();
+        return 1;
+      },
+      { input: Order, retry: { maxAttempts: 2 } },
+    );
+    expectTypeOf(await workflow.execute({ id: "o-1" })).toEqualTypeOf<number>();
+    // @ts-expect-error an order has an id
+    await workflow.execute({ note: "" });
+    new Workflow({ id: "w" })
+      .addNode("text", () => "o-1")
+      .addNode("order", ({ id }: { id: string }) => id, { input: Order })
+      // @ts-expect-error a text is no order
+      .connect("text", "order");
+    // @ts-expect-error the schema makes a text of the note
+    new Workflow({ id: "w" }).addNode("n", ({ note }: { note: number }) => note, { input: Order });
+  });
+});
+
+it("a node gives what its schema makes of what its function returns (C10.4)", () => {
+  void (async () => {
+    const workflow = new Workflow({ id: "w" }).addNode("n", (text: string) => ({ label: text }), { output: Label });
+    expectTypeOf(await workflow.execute("ham")).toEqualTypeOf<{ label: "spam" | "ham"; sure: number }>();
+    workflow.addNode("next", ({ sure }: { sure: number }) => sure).connect("n", "next");
+    workflow
+      .addNode("next", ({ sure }: { sure: string }) => sure)
+      // @ts-expect-error the schema makes a number of it
+      .connect("n", "next");
+    new Workflow({ id: "w" }).addNode("n", async (text: string) => JSON.parse(text) as unknown, { output: Label });
+    new Workflow({ id: "w" }).addNode("n", (text: string, ctx) => ctx.handoff("m", text), { output: Label });
+    const Answer = z.object({ status: z.literal(200), body: z.object({ celsius: z.number() }) });
+    new Workflow({ id: "w" }).addNode("n", httpRequest({ url: "http://x", response: "json" }), { output: Answer });
+    // @ts-expect-error the body is a text
+    new Workflow({ id: "w" }).addNode("n", httpRequest({ url: "http://x", response: "text" }), { output: Answer });
+    new Workflow({ id: "w" }).addNode("n", () => [{ at: new Date(), by: new Map([["a", [1]]]), b: new Uint8Array() }], {
+      output: z.array(
+        z.object({
+          at: z.date(),
+          by: z.map(z.string(), z.tuple([z.number()])),
+          b: z.instanceof(Uint8Array),
+          c: z.null().optional(),
+        }),
+      ),
+    });
+    // @ts-expect-error the schema wants a text
+    new Workflow({ id: "w" }).addNode("n", () => ({ label: 7 }), { output: Label });
+    // @ts-expect-error there is no label
+    new Workflow({ id: "w" }).addNode("n", () => ({ name: "ham" }), { output: Label });
+    // @ts-expect-error that is no schema
+    new Workflow({ id: "w" }).addNode("n", () => 1, { output: Number });
+  });
+});
+
+it("a run takes and gives what the schemas of its workflow say (C10.4)", () => {
+  void (async () => {
+    const workflow = new Workflow({ id: "w", input: Order, output: v.object({ size: v.optional(v.number(), 0) }) })
+      .addNode("n", ({ note }: { note: string }) => ({ size: note.length }))
+      .addNode("m", (given: { size: number }) => given)
+      .addNode("backup", (given: { size: number }) => given)
+      .connect("n", "m")
+      .addFallback("m", "backup")
+      .configureRetry("n", {});
+    expectTypeOf(await workflow.execute({ id: "o-1" })).toEqualTypeOf<{ size: number }>();
+    // @ts-expect-error an order has an id
+    await workflow.execute({ note: "" });
+    await resilientQueueRun({ workflow, workflowInput: { id: "o-1" } });
+    // @ts-expect-error an order has an id
+    await resilientQueueRun({ workflow, workflowInput: {} });
+
+    const misfit = new Workflow({ id: "w", input: Order }).addNode("n", (text: string) => text);
+    // @ts-expect-error the schema makes no text, which the node takes
+    await misfit.execute({ id: "o-1" });
+    const dynamic: DynamicWorkflow = new Workflow({ id: "w", input: Order, output: type("number") });
+    dynamic.addNode("n", (order: unknown) => order, { input: Order, output: type("number") });
+    expectTypeOf(await dynamic.execute(1)).toEqualTypeOf<unknown>();
+    // @ts-expect-error that is no schema
+    new Workflow({ id: "w", input: "order" });
   });
 });

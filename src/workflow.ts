@@ -1,4 +1,5 @@
 import type { Handoff, NodeFunction } from "./core/node.ts";
+import type { StandardSchema } from "./core/schema.ts";
 import type { Store } from "./core/store.ts";
 import { engineFor } from "./default-engine.ts";
 import type { DeadLetters } from "./engine/dead-letters.ts";
@@ -9,10 +10,23 @@ import type { RetryOptions } from "./policies/retry.ts";
 import type { TimeoutOptions } from "./policies/timeout.ts";
 import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
 import type { FailureMode, FieldMapping, Join, WorkflowDefinition } from "./workflow/definition.ts";
-import type { EdgeArguments, EndsOf, NodeSignatures, RunInput, RunOutput, StandIn } from "./workflow/signature.ts";
+import type {
+  EdgeArguments,
+  EndsOf,
+  GivenOutput,
+  NodeSignatures,
+  RunInput,
+  RunOutput,
+  SchemaFor,
+  StandIn,
+  TakenInput,
+} from "./workflow/signature.ts";
 
-/** The policies of one node. They are shared by all runs of the workflow in an engine. */
-export interface NodeOptions {
+/**
+ * The policies of one node, which are shared by all runs of the workflow in an engine, and its schemas: `Given` is what
+ * may be delivered to it, of which its schema makes what its function takes, and so on to what it gives.
+ */
+export interface NodeOptions<Given = unknown, In = unknown, Made = unknown, Out = unknown> {
   /** Whether it waits for all edges that lead to it, or starts with the first that delivers. @default "all" */
   join?: Join | undefined;
   /** What becomes of the run when it has failed for good. @default what the workflow says */
@@ -23,6 +37,10 @@ export interface NodeOptions {
   circuitBreaker?: CircuitBreakerOptions | undefined;
   /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
   timeout?: TimeoutOptions | undefined;
+  /** What is delivered to it, with the fields that its function gets. What does not fit is not tried again. */
+  input?: StandardSchema<Given, In> | undefined;
+  /** What its function gives. What does not fit is not tried again; what the schema makes of it is stored. */
+  output?: StandardSchema<Made, Out> | undefined;
 }
 
 export interface ExecuteOptions extends RunOptions {
@@ -39,7 +57,14 @@ type ExecuteArguments<In> = unknown extends In
  * A workflow whose node names the compiler does not know, for graphs that are put together at run time. What a typed
  * one finds while compiling, this one finds when it is first used.
  */
-export type DynamicWorkflow = Workflow<Record<string, { input: unknown; output: unknown }>, string, string, string>;
+export type DynamicWorkflow = Workflow<
+  Record<string, { input: unknown; output: unknown }>,
+  string,
+  string,
+  string,
+  StandardSchema | undefined,
+  StandardSchema | undefined
+>;
 
 /**
  * A graph of nodes that is run durably: kill the process anywhere, execute it again with the same run id, and it goes
@@ -64,13 +89,18 @@ export class Workflow<
   Targets extends string = never,
   Sources extends string = never,
   Backups extends string = never,
-> implements Runnable<RunInput<Nodes, Targets, Backups>, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>> {
+  Takes extends StandardSchema | undefined = undefined,
+  Gives extends StandardSchema | undefined = undefined,
+> implements Runnable<
+  TakenInput<Takes, RunInput<Nodes, Targets, Backups>>,
+  GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>
+> {
   declare readonly signature?: (
-    input: RunInput<Nodes, Targets, Backups>,
-  ) => RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>;
+    input: TakenInput<Takes, RunInput<Nodes, Targets, Backups>>,
+  ) => GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>;
   readonly #builder: DefinitionBuilder;
 
-  constructor(options: WorkflowOptions) {
+  constructor(options: WorkflowOptions<Takes, Gives>) {
     this.#builder = new DefinitionBuilder(options);
   }
 
@@ -84,18 +114,33 @@ export class Workflow<
   }
 
   /** Adds a node: a function of its input and the context. Its policies may also be given later. */
-  addNode<const Id extends string, In, Out, const To extends string = never>(
+  addNode<
+    const Id extends string,
+    In,
+    Out,
+    const To extends string = never,
+    Given = In,
+    Made = unknown,
+    Kept = Exclude<Out, Handoff>,
+  >(
     id: Id,
     run: NodeFunction<In, Out>,
-    options: NodeOptions & { handoffTo?: readonly To[] | undefined } = {},
+    options?: NodeOptions<Given, In, Made, Kept> & { handoffTo?: readonly To[] | undefined } & SchemaFor<
+        Exclude<Out, Handoff>,
+        Made
+      >,
   ): Workflow<
-    Nodes & Record<Id, { input: In; output: Exclude<Out, Handoff>; handsOff: [To] extends [never] ? false : true }>,
+    Nodes & Record<Id, { input: Given; output: Kept; handsOff: [To] extends [never] ? false : true }>,
     Targets | To,
     Sources,
-    Backups
+    Backups,
+    Takes,
+    Gives
   > {
-    const { join = "all", onFailure, handoffTo = [], ...policies } = options;
-    this.#builder.addNode(id, run as NodeFunction<never>, { join, onFailure, handoffTo: [...handoffTo] });
+    const { join = "all", onFailure, handoffTo = [], input, output, ...policies }: NodeOptions = options ?? {};
+    this.#builder.addNode(id, run as NodeFunction<never>, {
+      ...{ join, onFailure, handoffTo: [...handoffTo], input, output },
+    });
     if (Object.keys(policies).length > 0) this.#builder.configure(id, policies);
     return this as never;
   }
@@ -109,7 +154,7 @@ export class Workflow<
     from: From,
     to: To,
     ...[mapping, { when } = {}]: EdgeArguments<Nodes[From]["output"], Nodes[To]["input"], From>
-  ): Workflow<Nodes, Targets | To, Sources | From, Backups> {
+  ): Workflow<Nodes, Targets | To, Sources | From, Backups, Takes, Gives> {
     this.#builder.connect(from, to, mapping as FieldMapping | undefined, when);
     return this as never;
   }
@@ -121,7 +166,7 @@ export class Workflow<
   addFallback<Primary extends keyof Nodes & string, Backup extends StandIn<Nodes, Primary>>(
     primary: Primary,
     backup: Backup,
-  ): Workflow<Nodes, Targets, Sources, Backups | Backup> {
+  ): Workflow<Nodes, Targets, Sources, Backups | Backup, Takes, Gives> {
     this.#builder.addFallback(primary, backup);
     return this as never;
   }
@@ -157,12 +202,12 @@ export class Workflow<
    * going on here, such as `StoreUnavailableError`; run again, it then goes on.
    */
   async execute(
-    ...[input, options = {}]: ExecuteArguments<RunInput<Nodes, Targets, Backups>>
-  ): Promise<RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>> {
+    ...[input, options = {}]: ExecuteArguments<TakenInput<Takes, RunInput<Nodes, Targets, Backups>>>
+  ): Promise<GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>> {
     const { store, ...run } = options;
-    const result = await engineFor(store).run(this, input as RunInput<Nodes, Targets, Backups>, run);
+    const result = await engineFor(store).run(this, input as never, run);
     if (result.error !== undefined) throw result.error;
-    return result.output as RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>;
+    return result.output as GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>;
   }
 
   /** What failed runs of this workflow have left on the default store. */

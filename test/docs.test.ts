@@ -13,7 +13,7 @@ const PAGES: Record<string, number> = {
   "docs/cli.md": 1,
   "docs/errors.md": 2,
   "docs/events.md": 2,
-  "docs/nodes.md": 4,
+  "docs/nodes.md": 5,
   "docs/peers.md": 0,
   "docs/workflows.md": 6,
   "docs/policies/adaptive-concurrency.md": 9,

@@ -443,9 +443,13 @@ export interface StoredError {
   message: string;
   code?: string;
   status?: number;
+  /** Of a value that did not fit its schema: the first hundred. */
+  issues?: readonly SchemaIssue[];
   stack?: string;
   cause?: StoredError;
 }
+
+const STORED_ISSUES = 100;
 
 /** The stored form of any thrown value, with its cause chain. Other properties, such as requests and headers, stay out. */
 export function storedError(error: unknown, depth: number = CAUSE_DEPTH): StoredError {
@@ -459,6 +463,7 @@ export function storedError(error: unknown, depth: number = CAUSE_DEPTH): Stored
     message: error instanceof Error && typeof message === "string" ? message : messageOf(error),
     ...(code !== undefined && { code }),
     ...(typeof status === "number" && { status }),
+    ...(error instanceof SchemaError && { issues: error.issues.slice(0, STORED_ISSUES) }),
     ...(typeof stack === "string" && { stack }),
     ...(cause !== undefined && cause !== null && depth > 1 && { cause: storedError(cause, depth - 1) }),
   };
@@ -476,5 +481,6 @@ export function revivedError(stored: StoredError): Error {
     error,
     stored.code !== undefined && { code: stored.code },
     stored.status !== undefined && { status: stored.status },
+    stored.issues !== undefined && { issues: stored.issues },
   );
 }

@@ -15,6 +15,7 @@ import { type Recovery, recoverRuns } from "./recovery.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
+import { takenByWorkflow } from "./schemas.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
 
 /**
@@ -57,7 +58,7 @@ export class Engine {
    */
   async run<In, Out>(workflow: Runnable<In, Out>, input: In, options: RunOptions = {}): Promise<RunResult<Out>> {
     const runId = checkId("runId", options.runId ?? uniqueId());
-    return this.#runs.take(workflow, this.#settings.codec.encode(input, "the input"), runId, options.signal).result;
+    return this.#runs.take(workflow, await this.#encoded(workflow, input), runId, options.signal).result;
   }
 
   /**
@@ -66,8 +67,7 @@ export class Engine {
    */
   async start<In, Out>(workflow: Runnable<In, Out>, input: In, options: RunOptions = {}): Promise<RunHandle<Out>> {
     const runId = checkId("runId", options.runId ?? uniqueId());
-    const encoded = this.#settings.codec.encode(input, "the input");
-    return handleOf(runId, this.#runs.take(workflow, encoded, runId, options.signal));
+    return handleOf(runId, this.#runs.take(workflow, await this.#encoded(workflow, input), runId, options.signal));
   }
 
   /**
@@ -154,6 +154,12 @@ export class Engine {
    */
   shutdownOn(signals: readonly ShutdownSignal[], options: CloseOptions = {}): () => void {
     return this.#closing.closeOn(signals, options);
+  }
+
+  /** The input as it is stored: what the schema of the workflow makes of it, where there is one. */
+  async #encoded({ definition }: Runnable, input: unknown): Promise<string> {
+    const taken = definition.input === undefined ? input : await takenByWorkflow(definition, input);
+    return this.#settings.codec.encode(taken, "the input");
   }
 
   async #end(): Promise<void> {

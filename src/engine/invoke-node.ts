@@ -17,6 +17,7 @@ import type { PlannedEdge, PlannedNode } from "../workflow/plan.ts";
 import { type InvocationId, invocationIdOf, invocationKey, visitKey } from "../workflow/invocation-id.ts";
 import type { Invocation, RunEvent } from "../workflow/run-state.ts";
 import type { ActiveRun } from "./run.ts";
+import { callNode, givenByWorkflow, isJudgedResult } from "./schemas.ts";
 
 /** How an invocation ends, as the event that says so. */
 export type InvocationEnd = Extract<RunEvent, { kind: "invocation_completed" | "invocation_failed" }>;
@@ -44,7 +45,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     if (!announced) await run.journal.record({ kind: "attempt_started", id, attempts, at: clock.wallNow() });
     announced = false;
     // A fresh input for each attempt, so that one that changed its input and failed leaves the next a whole one.
-    return servingNode(run, id).run(inputOf(run, id) as never, new InvocationContext(run, id, attempts, call));
+    return callNode(servingNode(run, id), inputOf(run, id), new InvocationContext(run, id, attempts, call));
   };
 
   const onRetry = ({ error, delayMs }: RetryInfo): void => {
@@ -79,9 +80,12 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     const { policy } = run.guards.get(servingNode(run, id).id)!;
     const value = policy === null ? await attempt(callFrom(clock, call)) : await policy.execute(attempt, call);
     const said = value instanceof Handoff ? value.message : value;
-    const output = run.settings.codec.encode(said, `the output of node "${servingNode(run, id).id}"`);
-    reportLarge(run, id, output);
+    const { codec } = run.settings;
+    let output = codec.encode(said, `the output of node "${servingNode(run, id).id}"`);
     const onward = value instanceof Handoff ? handoffTo(run, value.to) : nextOf(run, id, output);
+    if (isJudgedResult(run.plan, id.node, onward))
+      output = codec.encode(await givenByWorkflow(run.plan.definition, codec.decode(output)), "the output");
+    reportLarge(run, id, output);
     return { kind: "invocation_completed", id, attempts, output, ...onward, at: clock.wallNow() };
   } catch (error) {
     // What the node met last says more than that the attempts are used up; `attempts` tells that.

@@ -85,7 +85,7 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
   const attempts = state.invocations.get(invocationKey({ node, iteration }))?.attempts ?? 0;
   const cause = revivedError(error);
   return new WorkflowExecutionError(
-    `Node "${node}" of run "${runId}" failed after ${attempts} ${attempts === 1 ? "attempt" : "attempts"}: ${messageOf(cause)}. Its input is kept as a dead letter; redrive it to go on from there.`,
+    `Node "${node}" of run "${runId}" failed after ${attempts} ${attempts === 1 ? "attempt" : "attempts"}: ${messageOf(cause).replace(/\.$/, "")}. Its input is kept as a dead letter; redrive it to go on from there.`,
     { runId, nodeId: node, attempts },
     cause,
   );

@@ -5,6 +5,7 @@ import { DAMAGE } from "./engine-damage-cases.ts";
 import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
 import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
+import { SCHEMAS } from "./engine-schema-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
 import { VALUES } from "./engine-value-cases.ts";
 import { WALKS } from "./engine-walk-cases.ts";
@@ -15,14 +16,16 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  *
  * @example
  * ```ts no-run
- * import { createEngine, type DynamicWorkflow, MemoryStore, Workflow } from "holdfast";
+ * import { createEngine, type DynamicWorkflow, MemoryStore, type NodeFunction, Workflow } from "holdfast";
  * import { engineContract, type Graph } from "holdfast/testing";
  * import { it } from "vitest";
  *
  * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, forms = {}, ...options }: Graph): DynamicWorkflow {
  *   const workflow: DynamicWorkflow = new Workflow({ id, ...options });
- *   for (const [node, run] of Object.entries(nodes)) workflow.addNode(node, run, { ...policies[node], ...forms[node] });
- *   for (const [from, to, mapping, when] of edges) workflow.connect(from, to, mapping, { when: when as (output: unknown) => boolean });
+ *   for (const [node, run] of Object.entries(nodes))
+ *     workflow.addNode(node, run as NodeFunction<unknown>, { ...policies[node], ...forms[node] });
+ *   for (const [from, to, mapping, when] of edges)
+ *     workflow.connect(from, to, mapping, { when: when as ((output: unknown) => boolean) | undefined });
  *   for (const [primary, backup] of fallbacks) workflow.addFallback(primary, backup);
  *   return workflow;
  * }
@@ -36,7 +39,7 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * ```
  */
 export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
-  return [WALKS, FORMS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap(
+  return [WALKS, FORMS, SCHEMAS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap(
     (cases: EngineCases) =>
       Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );

@@ -2,14 +2,21 @@ import type { Clock } from "../core/clock.ts";
 import type { EventType, HoldfastEvent } from "../core/events.ts";
 import type { NodeContext, NodeFunction } from "../core/node.ts";
 import type { Runtime } from "../core/runtime.ts";
+import type { StandardSchema } from "../core/schema.ts";
 import type { DeadLetter, DeadLetterFilter, RunRow, Store } from "../core/store.ts";
 import { observed } from "./contract-case.ts";
 import { CallLog } from "./call-log.ts";
 import { type FakeRuntime, fakeRuntime, record } from "./fake-clock.ts";
 import { FaultyStore } from "./faulty-store.ts";
 
+/** What a workflow or a node takes and gives. */
+interface Schemas {
+  input?: StandardSchema;
+  output?: StandardSchema;
+}
+
 /** A workflow as a case describes it, for the engine's own kind of workflow to be made of. */
-export interface Graph {
+export interface Graph extends Schemas {
   id?: string;
   version?: string;
   concurrency?: number;
@@ -20,8 +27,10 @@ export interface Graph {
     mapping?: Readonly<Record<string, string>> | undefined,
     when?: (output: never) => boolean,
   ])[];
-  /** How nodes join, fail and hand off, where that is not as usual. */
-  forms?: Readonly<Record<string, { join?: "all" | "any"; onFailure?: "fail" | "continue"; handoffTo?: string[] }>>;
+  /** How nodes join, fail and hand off, and their schemas, where that is not as usual. */
+  forms?: Readonly<
+    Record<string, Schemas & { join?: "all" | "any"; onFailure?: "fail" | "continue"; handoffTo?: string[] }>
+  >;
   maxNodeInvocations?: number;
   onFailure?: "fail" | "continue";
   fallbacks?: readonly (readonly [primary: string, backup: string])[];

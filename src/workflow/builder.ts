@@ -1,4 +1,5 @@
 import { anId, checkId, checkOptions, oneOf, type Rules, wholeNumber } from "../core/options.ts";
+import { aSchema, type StandardSchema } from "../core/schema.ts";
 import type {
   EdgeDefinition,
   FailureMode,
@@ -9,7 +10,10 @@ import type {
   WorkflowDefinition,
 } from "./definition.ts";
 
-export interface WorkflowOptions {
+export interface WorkflowOptions<
+  Takes extends StandardSchema | undefined = StandardSchema | undefined,
+  Gives extends StandardSchema | undefined = StandardSchema | undefined,
+> {
   /** Names the workflow; its runs and dead letters are kept under it. */
   id: string;
   /** For people. @default the id */
@@ -22,6 +26,10 @@ export interface WorkflowOptions {
   maxNodeInvocations?: number | undefined;
   /** What becomes of a run when a node has failed for good, where the node does not say. @default "fail" */
   onFailure?: FailureMode | undefined;
+  /** What a run is started with. An input that does not fit starts none. */
+  input?: Takes;
+  /** What a run gives. Only of a workflow with one end node, which fails with an output that does not fit. */
+  output?: Gives;
 }
 
 const RULES: Rules<WorkflowOptions> = {
@@ -31,6 +39,8 @@ const RULES: Rules<WorkflowOptions> = {
   concurrency: wholeNumber(1, true),
   maxNodeInvocations: wholeNumber(1, true),
   onFailure: oneOf("fail", "continue"),
+  input: aSchema,
+  output: aSchema,
 };
 
 /**
@@ -49,8 +59,8 @@ export class DefinitionBuilder {
     const checked = checkOptions("workflow", options, RULES);
     const id = checkId("workflow.id", checked.id);
     const { name = id, version = "1", concurrency = Infinity, maxNodeInvocations = 1000 } = checked;
-    const { onFailure = "fail" } = checked;
-    this.#options = { id, name, version, concurrency, maxNodeInvocations, onFailure };
+    const { onFailure = "fail", input, output } = checked;
+    this.#options = { id, name, version, concurrency, maxNodeInvocations, onFailure, input, output };
   }
 
   addNode(id: string, run: NodeDefinition["run"], options: Partial<Omit<NodeDefinition, "id" | "run">> = {}): void {

@@ -1,4 +1,5 @@
 import type { NodeFunction } from "../core/node.ts";
+import type { StandardSchema } from "../core/schema.ts";
 
 /** A workflow as plain data: what the builder collects and `plan` checks. */
 export interface WorkflowDefinition {
@@ -16,6 +17,9 @@ export interface WorkflowDefinition {
   readonly fallbacks: readonly FallbackDefinition[];
   /** By node id. May name nodes that are not there, which `plan` reports. */
   readonly policies: ReadonlyMap<string, NodePolicies>;
+  /** What a run is started with, and what its only end node gives. */
+  readonly input?: StandardSchema | undefined;
+  readonly output?: StandardSchema | undefined;
 }
 
 /** `continue` skips what depends on the failed node and carries on with the rest. */
@@ -31,6 +35,9 @@ export interface NodeDefinition {
   readonly onFailure?: FailureMode | undefined;
   /** Nodes that this one may hand off to. */
   readonly handoffTo: readonly string[];
+  /** What its function gets, and what it gives unless it hands off. */
+  readonly input?: StandardSchema | undefined;
+  readonly output?: StandardSchema | undefined;
 }
 
 /** The policies of a node, as options: the engine builds them, since this layer imports no policy. */

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { WorkflowDefinitionError } from "../core/errors.ts";
+import type { StandardSchema } from "../core/schema.ts";
 import { DefinitionBuilder } from "./builder.ts";
 import type { FieldMapping, NodePolicies } from "./definition.ts";
 import { type Plan, planWorkflow } from "./plan.ts";
@@ -243,4 +244,43 @@ it("a random graph is refused exactly if it has a loop (C5.1)", () => {
     }),
     { numRuns: 300, seed: 20261124 },
   );
+});
+
+describe("a schema", () => {
+  const any: StandardSchema = {
+    "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
+  };
+
+  it("of a node that is none is refused (C10.4)", () => {
+    const builder = new DefinitionBuilder({ id: "w" });
+    builder.addNode("a", () => 1, { input: { type: "number" } as never, output: any });
+    expect(() => planWorkflow(builder.definition)).toThrow(
+      /the input of node "a" must be a Standard Schema, such as zod, valibot and arktype make, got /,
+    );
+  });
+
+  it("of a workflow that is none is a ConfigError (C0.3, C10.4)", () => {
+    for (const side of ["input", "output"])
+      expect(() => new DefinitionBuilder({ id: "w", [side]: String })).toThrow(
+        new RegExp(`workflow\\.${side} must be a Standard Schema`),
+      );
+  });
+
+  it("of what a run gives is refused where several nodes give something (C10.3, C10.4)", () => {
+    const builder = new DefinitionBuilder({ id: "w", output: any });
+    builder.addNode("a", () => 1);
+    builder.addNode("b", () => 2);
+    expect(() => planWorkflow(builder.definition)).toThrow(/the end nodes "a", "b", each with an output of its own/);
+    builder.connect("a", "b");
+    expect(planWorkflow(builder.definition).ends).toEqual(["b"]);
+  });
+
+  it("changes no fingerprint, since it changes nothing that was stored (C5.10)", () => {
+    const [plain, judged] = [{}, { input: any, output: any }].map((options) => {
+      const builder = new DefinitionBuilder({ id: "w", ...options });
+      builder.addNode("a", () => 1, options);
+      return planWorkflow(builder.definition).fingerprint;
+    });
+    expect(judged).toBe(plain);
+  });
 });

@@ -1,5 +1,6 @@
 import { WorkflowDefinitionError } from "../core/errors.ts";
 import { anId, show } from "../core/options.ts";
+import { aSchema } from "../core/schema.ts";
 import type { EdgeDefinition, FailureMode, NodeDefinition, WorkflowDefinition } from "./definition.ts";
 import { fingerprintOf, outlineOf } from "./fingerprint.ts";
 import { type Arrow, walkGraph } from "./loops.ts";
@@ -100,6 +101,10 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
   }
   const starts = inGraph.filter((id) => nodes.get(id)!.inbound.length === 0);
   const ends = inGraph.filter((id) => nodes.get(id)!.outbound.every(({ isBack }) => isBack));
+  if (definition.output !== undefined && ends.length > 1 && handoffs.length === 0)
+    throw new WorkflowDefinitionError(definition.id, [
+      `it has a schema for its output, and the end nodes ${ends.map(show).join(", ")}, each with an output of its own. Give them schemas instead, or join them in one node.`,
+    ]);
   const loops = [...new Set(loopOf.values())].map((loop) => ({
     exits: arrows.filter(({ leaves }) => leaves === loop),
     entries: arrows.filter(({ enters }) => enters === loop).length,
@@ -128,7 +133,7 @@ function namingProblems({ nodes }: WorkflowDefinition): string[] {
   const seen = new Set<string>();
   if (nodes.length === 0) problems.push("it has no nodes. Add one with addNode(id, fn).");
   const ids = new Set(nodes.map((node) => node.id));
-  for (const { id, run, handoffTo, join, onFailure } of nodes) {
+  for (const { id, run, handoffTo, join, onFailure, input, output } of nodes) {
     if (!anId.allows(id)) problems.push(`a node id must be ${anId.says}, got ${show(id)}.`);
     if (seen.has(id)) problems.push(`there are two nodes called ${show(id)}.`);
     if (typeof run !== "function") problems.push(`node ${show(id)} must be a function, got ${show(run)}.`);
@@ -136,6 +141,10 @@ function namingProblems({ nodes }: WorkflowDefinition): string[] {
       problems.push(`the join of node ${show(id)} must be "all" or "any", got ${show(join)}.`);
     if (onFailure !== undefined && onFailure !== "fail" && onFailure !== "continue")
       problems.push(`onFailure of node ${show(id)} must be "fail" or "continue", got ${show(onFailure)}.`);
+    for (const [side, schema] of Object.entries({ input, output })) {
+      if (schema !== undefined && !aSchema.allows(schema))
+        problems.push(`the ${side} of node ${show(id)} must be ${aSchema.says}, got ${show(schema)}.`);
+    }
     for (const to of handoffTo) {
       if (!ids.has(to)) problems.push(`node ${show(id)} may hand off to ${show(to)}, which is no node. ${known(ids)}`);
     }

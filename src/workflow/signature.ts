@@ -1,3 +1,5 @@
+import type { InferInput, InferOutput, StandardSchema } from "../core/schema.ts";
+
 /** What the compiler knows of a workflow: names, inputs and outputs of its nodes, and which of them are connected. */
 
 /** The input and output of a node. */
@@ -107,3 +109,45 @@ export type EndsOf<
   Sources extends string,
   Backups extends string,
 > = Exclude<keyof Nodes & string, Sources | Exclude<Backups, Targets>>;
+
+/**
+ * The shape of a type: without its literals, which the compiler forgets of what a function returns, without what lies
+ * behind methods, such as the items of a map, and with something else in place of what is `unknown`.
+ */
+type Shape<T, Unknown> = unknown extends T
+  ? Unknown
+  : T extends string
+    ? string
+    : T extends number
+      ? number
+      : T extends boolean
+        ? boolean
+        : T extends (...values: never) => unknown
+          ? true
+          : T extends readonly (infer Item)[]
+            ? readonly Shape<Item, Unknown>[]
+            : T extends object
+              ? { [Key in keyof T]: Shape<T[Key], Unknown> }
+              : T;
+
+/** Named for the message of the compiler. */
+interface SchemaThatTakes<Out> {
+  readonly "~standard": { readonly types: { readonly input: Out } };
+}
+
+/** What the schema of an output must be, for what the function is known to return. */
+export type SchemaFor<Out, Made> = [Shape<Out, never>] extends [Shape<Made, unknown>]
+  ? unknown
+  : { output: SchemaThatTakes<Out> };
+
+/** The input of a run whose workflow may have a schema for it, of which the schema makes what the first nodes take. */
+export type TakenInput<Schema extends StandardSchema | undefined, In> = [Schema] extends [StandardSchema]
+  ? [InferOutput<Schema>] extends [In]
+    ? InferInput<Schema>
+    : never
+  : In;
+
+/** The output of a run whose workflow may have a schema for it. */
+export type GivenOutput<Schema extends StandardSchema | undefined, Out> = [Schema] extends [StandardSchema]
+  ? InferOutput<Schema>
+  : Out;
