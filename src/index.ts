@@ -5,7 +5,7 @@ export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions }
 export type { WorkflowOptions } from "./workflow/builder.ts";
 export type { WorkflowDefinition } from "./workflow/definition.ts";
 export type { NodeContext, NodeFunction } from "./core/node.ts";
-export type { InferInput, InferOutput, StandardSchema } from "./core/schema.ts";
+export { type InferInput, type InferOutput, SchemaError, type StandardSchema } from "./core/schema.ts";
 export { transform, type TransformFields } from "./nodes/transform.ts";
 export {
   type FromInput,
@@ -64,7 +64,6 @@ export {
   NodeCrashedError,
   NotFoundError,
   RunInUseError,
-  SchemaError,
   type SchemaIssue,
   StoreCorruptError,
   type StoredError,

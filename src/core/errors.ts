@@ -291,37 +291,6 @@ export interface SchemaIssue {
   readonly message: string;
 }
 
-/** What a schema is about, in words: `the input of node "x"`. */
-export type SchemaSubject = `the ${"input" | "output"} of ${string}`;
-
-/** How many issues a message names, and how many characters of each. `issues` has them all. */
-const ISSUES_SAID = 3;
-const ISSUE_LENGTH = 200;
-
-/** A value does not fit its schema. Never retried: the same value would not fit again. */
-export class SchemaError extends HoldfastError {
-  /** Whose fault it is: a wrong input is the caller's, a wrong output that of whoever was called. */
-  readonly side: "input" | "output";
-  readonly issues: readonly SchemaIssue[];
-
-  constructor(subject: SchemaSubject, issues: readonly SchemaIssue[]) {
-    const side = subject.startsWith("the input") ? "input" : "output";
-    const said = issues
-      .slice(0, ISSUES_SAID)
-      .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`).slice(0, ISSUE_LENGTH));
-    const more = issues.length - said.length;
-    super(
-      "SCHEMA_MISMATCH",
-      `T${subject.slice(1)} does not fit its schema: ${said.join("; ") || "the schema does not say why"}${more > 0 ? `; and ${more} more` : ""}. ${side === "input" ? "Send" : "Return"} what the schema describes, or change the schema. No retry repeats this.`,
-    );
-    this.side = side;
-    this.issues = issues;
-  }
-  protected override get className(): string {
-    return "SchemaError";
-  }
-}
-
 /** The store cannot be reached or refuses to write. What was acknowledged before stays. */
 export class StoreUnavailableError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
@@ -450,6 +419,7 @@ export interface StoredError {
 }
 
 const STORED_ISSUES = 100;
+const STORED_ISSUE_LENGTH = 1000;
 
 /** The stored form of any thrown value, with its cause chain. Other properties, such as requests and headers, stay out. */
 export function storedError(error: unknown, depth: number = CAUSE_DEPTH): StoredError {
@@ -463,10 +433,21 @@ export function storedError(error: unknown, depth: number = CAUSE_DEPTH): Stored
     message: error instanceof Error && typeof message === "string" ? message : messageOf(error),
     ...(code !== undefined && { code }),
     ...(typeof status === "number" && { status }),
-    ...(error instanceof SchemaError && { issues: error.issues.slice(0, STORED_ISSUES) }),
+    ...(code === "SCHEMA_MISMATCH" && { issues: issuesOf(error) }),
     ...(typeof stack === "string" && { stack }),
     ...(cause !== undefined && cause !== null && depth > 1 && { cause: storedError(cause, depth - 1) }),
   };
+}
+
+/** As texts of bounded length, since an error of that code may come from anywhere. */
+function issuesOf(error: unknown): SchemaIssue[] {
+  const issues = fieldOf(error, "issues");
+  const textOf = (issue: unknown, key: string): string => {
+    const text = fieldOf(issue, key);
+    return typeof text === "string" ? text.slice(0, STORED_ISSUE_LENGTH) : "";
+  };
+  const stored = Array.isArray(issues) ? issues.slice(0, STORED_ISSUES) : [];
+  return stored.map((issue) => ({ path: textOf(issue, "path"), message: textOf(issue, "message") }));
 }
 
 /** A plain `Error` that shows what a stored one said: the name, message, stack and causes it had. */

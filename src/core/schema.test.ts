@@ -5,8 +5,16 @@ import { z } from "zod";
 import { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import { RetryPolicy } from "../policies/retry.ts";
 import { fakeRuntime } from "../testing/fake-clock.ts";
-import { isFinal, SchemaError, type SchemaSubject, storedError } from "./errors.ts";
-import { aSchema, type InferInput, type InferOutput, type StandardSchema, validate } from "./schema.ts";
+import { isFinal, revivedError, storedError } from "./errors.ts";
+import {
+  aSchema,
+  type InferInput,
+  type InferOutput,
+  SchemaError,
+  type SchemaSubject,
+  type StandardSchema,
+  validate,
+} from "./schema.ts";
 
 const SUBJECT: SchemaSubject = 'the input of node "bill"';
 
@@ -184,6 +192,26 @@ describe("a value that does not fit", () => {
     const error = await errorOf(zodOrder, wrong);
     expect(isFinal(new Error("outer", { cause: error }))).toBe(true);
     expect(isFinal(storedError(error))).toBe(true);
+  });
+
+  test("is stored with what is wrong, bounded, and revived with it (C7.1)", async () => {
+    const error = await errorOf(zodOrder, wrong);
+    expect(storedError(error).issues).toEqual(error.issues);
+    expect(revivedError(storedError(error))).toMatchObject({ code: "SCHEMA_MISMATCH", issues: error.issues });
+    const many = new SchemaError(SUBJECT, Array(200).fill({ path: "p".repeat(2000), message: "m".repeat(2000) }));
+    expect(storedError(many).issues).toHaveLength(100);
+    expect(storedError(many).issues![99]).toEqual({ path: "p".repeat(1000), message: "m".repeat(1000) });
+  });
+
+  test("is stored as plain texts, whatever an error of that code holds (C7.1)", () => {
+    const ring: unknown[] = [7n, null, { path: ["a"], message: () => {} }];
+    ring.push(ring);
+    const { issues } = storedError(Object.assign(new Error("foreign"), { code: "SCHEMA_MISMATCH", issues: ring }));
+    expect(issues).toEqual(Array(4).fill({ path: "", message: "" }));
+    expect(storedError({ code: "SCHEMA_MISMATCH", issues: "all" }).issues).toEqual([]);
+    expect(storedError(Object.assign(new Error("x"), { issues: [{ path: "", message: "m" }] }))).not.toHaveProperty(
+      "issues",
+    );
   });
 
   test.each<[SchemaSubject, "CLOSED" | "OPEN"]>([

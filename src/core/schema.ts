@@ -1,5 +1,5 @@
 import { property } from "./codec.ts";
-import { SchemaError, type SchemaIssue, type SchemaSubject } from "./errors.ts";
+import { HoldfastError, type SchemaIssue } from "./errors.ts";
 import type { Rule } from "./options.ts";
 
 /**
@@ -29,6 +29,37 @@ export type InferInput<Schema extends StandardSchema> = NonNullable<Schema["~sta
 
 /** What a schema makes of it: with its defaults filled in, its texts parsed. */
 export type InferOutput<Schema extends StandardSchema> = NonNullable<Schema["~standard"]["types"]>["output"];
+
+/** What a schema is about, in words: `the input of node "x"`. */
+export type SchemaSubject = `the ${"input" | "output"} of ${string}`;
+
+/** How many issues a message names, and how many characters of each. `issues` has them all. */
+const ISSUES_SAID = 3;
+const ISSUE_LENGTH = 200;
+
+/** A value does not fit its schema. Never retried: the same value would not fit again. */
+export class SchemaError extends HoldfastError {
+  /** Whose fault it is: a wrong input is the caller's, a wrong output that of whoever was called. */
+  readonly side: "input" | "output";
+  readonly issues: readonly SchemaIssue[];
+
+  constructor(subject: SchemaSubject, issues: readonly SchemaIssue[]) {
+    const side = subject.startsWith("the input") ? "input" : "output";
+    const said = issues
+      .slice(0, ISSUES_SAID)
+      .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`).slice(0, ISSUE_LENGTH));
+    const more = issues.length - said.length;
+    super(
+      "SCHEMA_MISMATCH",
+      `T${subject.slice(1)} does not fit its schema: ${said.join("; ") || "the schema does not say why"}${more > 0 ? `; and ${more} more` : ""}. ${side === "input" ? "Send" : "Return"} what the schema describes, or change the schema. No retry repeats this.`,
+    );
+    this.side = side;
+    this.issues = issues;
+  }
+  protected override get className(): string {
+    return "SchemaError";
+  }
+}
 
 /** The rule for options that take a schema. A schema may be a function with properties. */
 export const aSchema: Rule = {

@@ -3,6 +3,7 @@ import type { HoldfastEvent } from "../core/events.ts";
 import { checkId } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { systemRuntime } from "../core/runtime.ts";
+import { validate } from "../core/schema.ts";
 import type { RunFilter, RunRow, Store } from "../core/store.ts";
 import { ActiveRuns, handleOf } from "./active-runs.ts";
 import { DeadLetters } from "./dead-letters.ts";
@@ -15,7 +16,6 @@ import { type Recovery, recoverRuns } from "./recovery.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
-import { takenByWorkflow } from "./schemas.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
 
 /**
@@ -53,7 +53,7 @@ export class Engine {
 
   /**
    * Carries a run to its end and gives its result; a failing node is a result, not an error. Rejects when the run
-   * cannot be carried on here: a wrong definition or id, a store in trouble, a lease that was lost. Run again with
+   * cannot be carried on here: a wrong definition or id, an input that does not fit its schema, a store in trouble, a lease that was lost. Run again with
    * the same id, it goes on from what the journal acknowledged.
    */
   async run<In, Out>(workflow: Runnable<In, Out>, input: In, options: RunOptions = {}): Promise<RunResult<Out>> {
@@ -158,7 +158,8 @@ export class Engine {
 
   /** The input as it is stored: what the schema of the workflow makes of it, where there is one. */
   async #encoded({ definition }: Runnable, input: unknown): Promise<string> {
-    const taken = definition.input === undefined ? input : await takenByWorkflow(definition, input);
+    const { id, input: schema } = definition;
+    const taken = schema === undefined ? input : await validate(schema, input, `the input of workflow "${id}"`);
     return this.#settings.codec.encode(taken, "the input");
   }
 

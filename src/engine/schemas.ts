@@ -3,11 +3,6 @@ import { validate } from "../core/schema.ts";
 import type { NodeDefinition, WorkflowDefinition } from "../workflow/definition.ts";
 import type { Plan } from "../workflow/plan.ts";
 
-/** What the input of a run becomes, before anything of the run is stored. */
-export async function takenByWorkflow({ id, input }: WorkflowDefinition, value: unknown): Promise<unknown> {
-  return input === undefined ? value : validate(input, value, `the input of workflow "${id}"`);
-}
-
 /**
  * Calls the function of a node with what its schema makes of the input, and gives what the other one makes of the
  * output. A message that is handed off is judged by the node that it goes to.
