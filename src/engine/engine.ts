@@ -53,8 +53,8 @@ export class Engine {
 
   /**
    * Carries a run to its end and gives its result; a failing node is a result, not an error. Rejects when the run
-   * cannot be carried on here: a wrong definition or id, an input that does not fit its schema, a store in trouble, a lease that was lost. Run again with
-   * the same id, it goes on from what the journal acknowledged.
+   * cannot be carried on here: a wrong definition or id, an input that does not fit its schema, a store in trouble, a
+   * lease that was lost. Run again with the same id, it goes on from what the journal acknowledged.
    */
   async run<In, Out>(workflow: Runnable<In, Out>, input: In, options: RunOptions = {}): Promise<RunResult<Out>> {
     const runId = checkId("runId", options.runId ?? uniqueId());

@@ -13,8 +13,8 @@ interface CountingSchema extends StandardSchema {
 /** What `check` throws where a value does not fit. */
 class Misfit extends Error {}
 
-/** A schema that makes of a value what `check` does. */
-function schema(check: (value: unknown) => unknown): CountingSchema {
+/** A schema that makes of a value what `check` does, at once or late. */
+function schema(check: (value: unknown) => unknown, isLate = false): CountingSchema {
   const own: CountingSchema = {
     asked: 0,
     check,
@@ -22,16 +22,20 @@ function schema(check: (value: unknown) => unknown): CountingSchema {
       version: 1,
       vendor: "test",
       validate: (value) => {
-        own.asked++;
-        try {
-          return { value: own.check(value) };
-        } catch (thrown) {
-          if (!(thrown instanceof Misfit)) throw thrown;
-          return { issues: [{ message: thrown.message, path: ["items", 0] }] };
-        }
+        const verdict = judge(value);
+        return isLate ? Promise.resolve().then(() => verdict) : verdict;
       },
     },
   };
+  function judge(value: unknown): ReturnType<StandardSchema["~standard"]["validate"]> {
+    own.asked++;
+    try {
+      return { value: own.check(value) };
+    } catch (thrown) {
+      if (!(thrown instanceof Misfit)) throw thrown;
+      return { issues: [{ message: thrown.message, path: ["items", 0] }] };
+    }
+  }
   return own;
 }
 
@@ -88,7 +92,7 @@ export const SCHEMAS: EngineCases = {
 
   "an output is stored as its schema makes it, before anybody gets it, and is not asked for again (C6.1, C10.4)":
     async (world) => {
-      const output = schema((text) => `${String(text)}, checked`);
+      const output = schema((text) => `${String(text)}, checked`, true);
       const workflow = world.workflow({
         nodes: { a: () => "unseen", b: world.node((text: string) => text) },
         edges: [["a", "b"]],
@@ -156,7 +160,7 @@ export const SCHEMAS: EngineCases = {
   },
 
   "an input that the workflow does not take rejects the run before anything is stored (C10.4)": async (world) => {
-    const input = schema(refuse("no price"));
+    const input = schema(refuse("no price"), true);
     const workflow = world.workflow({ id: "bill", input, nodes: { n: world.node((n: number) => n) } });
     const engine = world.engine();
     const error = await rejection(engine.run(workflow, 1, { runId: "r" }), "SCHEMA_MISMATCH");
@@ -168,7 +172,7 @@ export const SCHEMAS: EngineCases = {
   },
 
   "a run is started with what the schema makes of its input, and known again by it (C6.2, C10.4)": async (world) => {
-    const input = schema((value) => ({ ...(value as object), note: "none" }));
+    const input = schema((value) => ({ ...(value as object), note: "none" }), true);
     const workflow = world.workflow({
       input,
       nodes: { a: world.node((given: object) => given), b: (given: object) => given },
@@ -185,7 +189,7 @@ export const SCHEMAS: EngineCases = {
 
   "a run gives what the schema of its workflow makes of its output, the same whenever it is read (C10.3, C10.4)":
     async (world) => {
-      const output = schema((n) => ({ total: n }));
+      const output = schema((n) => ({ total: n }), true);
       const workflow = world.workflow({
         output,
         nodes: { a: (n: number) => n + 1, b: (n: number) => n * 2 },
