@@ -57,6 +57,7 @@ import { appendOf, claimOf, letterOf } from "../src/testing/store-bench.ts";
 import { forget } from "./leak-oracle.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
+import { SCHEDULE_PROBES } from "./schedule-probes.ts";
 
 const pragmas: string[] = [];
 vi.mock("../src/stores/sqlite-driver.ts", async (original) => {
@@ -720,6 +721,7 @@ const PROBES: Record<string, Probe> = {
   },
   "ResilientQueueRunOptions.resumeFromCheckpoint": { other: false, observe: whatAnOldRunGives },
   "ResilientQueueRunOptions.enableCheckpointing": { other: false, observe: whatIsKept },
+  ...SCHEDULE_PROBES,
 };
 
 function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {
@@ -781,24 +783,26 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
   expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(numbers));
 });
 
-/** For each page of a policy, the options that its table of defaults is about. */
+/** For each page, the options that its table of defaults is about. */
 const PAGES: Record<string, readonly string[]> = {
-  "adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
-  budget: ["BudgetOptions"],
-  bulkhead: ["BulkheadOptions"],
-  chaos: ["ChaosOptions", "ChaosInjection"],
-  "circuit-breaker": ["CircuitBreakerOptions"],
-  fallback: ["FallbackOptions"],
-  hedge: ["HedgeOptions"],
-  "rate-limiter": ["RateLimiterOptions", "RateLimit"],
-  "resource-lock": ["ResourceLockOptions"],
-  "retry-budget": ["RetryBudgetOptions"],
-  retry: ["RetryOptions", "BackoffOptions"],
-  timeout: ["TimeoutOptions"],
+  engine: ["EngineOptions", "EventStreamOptions", "CloseOptions"],
+  schedules: ["ScheduleOptions"],
+  "policies/adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
+  "policies/budget": ["BudgetOptions"],
+  "policies/bulkhead": ["BulkheadOptions"],
+  "policies/chaos": ["ChaosOptions", "ChaosInjection"],
+  "policies/circuit-breaker": ["CircuitBreakerOptions"],
+  "policies/fallback": ["FallbackOptions"],
+  "policies/hedge": ["HedgeOptions"],
+  "policies/rate-limiter": ["RateLimiterOptions", "RateLimit"],
+  "policies/resource-lock": ["ResourceLockOptions"],
+  "policies/retry-budget": ["RetryBudgetOptions"],
+  "policies/retry": ["RetryOptions", "BackoffOptions"],
+  "policies/timeout": ["TimeoutOptions"],
 };
 
-test.each(Object.entries(PAGES))("docs/policies/%s.md prints the defaults that the code documents", (page, owners) => {
-  const section = read(`docs/policies/${page}.md`).split("\n## Defaults\n")[1]!.split("\n## ")[0]!;
+test.each(Object.entries(PAGES))("docs/%s.md prints the defaults that the code documents", (page, owners) => {
+  const section = read(`docs/${page}.md`).split("\n## Defaults\n")[1]!.split("\n## ")[0]!;
   const rows = [...section.matchAll(/^\| `(\w+)` +\| ([^|]*)\|/gm)];
   const printed = rows.map(([, option, text]) => [option!, text!.replaceAll("`", "").trim()] as const);
   const documented = [...DOCUMENTED].flatMap(([key, text]) => {

@@ -1,5 +1,6 @@
 import type { StoredRecord } from "./record.ts";
 import type { StoredError } from "./errors.ts";
+import type { SharedState } from "./shared-state.ts";
 
 /** Where a run stands. */
 export type RunStatus = "running" | "waiting" | "completed" | "failed" | "cancelled";
@@ -193,6 +194,8 @@ export interface Store {
   readonly durability: "full" | "relaxed" | "memory";
   /** A short text for messages: where this store is. */
   readonly location: string;
+  /** Small pieces of state that all who share this store share too. It is closed with the store. */
+  readonly state: SharedState;
   /** Takes the lease of a run, or throws `RunInUseError` while a living holder has it. */
   claim(claim: Claim): Promise<ClaimedRun>;
   append(append: Append): Promise<void>;

@@ -16,6 +16,7 @@ import { type Recovery, recoverRuns } from "./recovery.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
+import { type Schedule, type ScheduleOptions, Schedules } from "./schedules.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
 
 /**
@@ -33,6 +34,8 @@ export class Engine {
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
+  /** Lists, pauses, resumes and removes schedules. */
+  readonly schedules: Schedules;
 
   constructor(options: EngineOptions) {
     const checked = engineOptions(options);
@@ -45,10 +48,23 @@ export class Engine {
     this.#unsubscribe = checked.onEvent === undefined ? () => {} : runtime.events.on(checked.onEvent);
     this.#closing = new Closing({
       clock: runtime.clock,
-      refuse: async () => this.#runs.refuse(),
+      refuse: async () => {
+        const runs = this.#runs.refuse();
+        await this.schedules.close();
+        return runs;
+      },
       end: () => this.#end(),
     });
     this.deadLetters = new DeadLetters(store, (letter) => this.#runs.redrive(letter));
+    this.schedules = new Schedules({
+      runtime,
+      state: store.state,
+      runs: {
+        know: (workflow) => void this.#known.prepare(workflow),
+        start: (workflow, input, runId) => this.start(workflow as Runnable<unknown>, input, { runId }),
+        get: (runId) => store.get(runId),
+      },
+    });
   }
 
   /**
@@ -132,6 +148,15 @@ export class Engine {
   deadLettersOf(workflow: Runnable): DeadLetters {
     this.#known.prepare(workflow);
     return new DeadLetters(this.#store, (letter) => this.#runs.redrive(letter), workflow.definition.id);
+  }
+
+  /**
+   * Starts a workflow again and again, at the due times of a cron expression or every so many milliseconds. Resolves
+   * when the schedule is stored. Each due time starts one run, however many processes set the same schedule.
+   */
+  schedule<In>(id: string, options: ScheduleOptions<In>): Promise<Schedule> {
+    this.#runs.expectOpen();
+    return this.schedules.schedule(id, options);
   }
 
   /** Closes the breaker of a node, for the runs of this engine. */

@@ -24,6 +24,14 @@ it("a store in memory says that nothing survives the process (C6.5)", () => {
   expect(new MemoryStore().location).toBe("memory");
 });
 
+it("what is shared through a store in memory closes with it (C5.11)", async () => {
+  const store = new MemoryStore();
+  const put = (last: number | undefined) => ({ next: (last ?? 0) + 1, keepMs: Infinity, result: last });
+  expect([await store.state.update("n", put), await store.state.update("n", put)]).toEqual([undefined, 1]);
+  await store.close();
+  await expect(store.state.update("n", put)).rejects.toThrow(/closed/);
+});
+
 // Each store below has one fault. The contract is worth something only if it finds it, and finds it where it lies.
 describe("the contract of stores finds", () => {
   it("a store that does not look at the version (C6.1)", async () => {

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { LeaseLostError, StoreUnavailableError, runHeldError, versionConflictError } from "../core/errors.ts";
 import type { StoredRecord } from "../core/record.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import {
   type Append,
   type Claim,
@@ -19,6 +20,7 @@ import {
 } from "../core/store.ts";
 import { isUnchanged, noLetters } from "./letters.ts";
 import { listedLetters, listedRuns } from "./memory-lists.ts";
+import { MemorySharedState } from "./memory-shared-state.ts";
 import { noSqlError, noTakerError } from "./refusals.ts";
 
 interface Kept {
@@ -31,6 +33,7 @@ interface Kept {
 export class MemoryStore implements Store {
   readonly durability = "memory";
   readonly location = "memory";
+  readonly state: SharedState;
   readonly #clock: Clock;
   readonly #runs = new Map<string, Kept>();
   readonly #letters = new Map<string, DeadLetter>();
@@ -40,6 +43,7 @@ export class MemoryStore implements Store {
 
   constructor(options: { clock?: Clock } = {}) {
     this.#clock = options.clock ?? systemClock;
+    this.state = new MemorySharedState({ clock: this.#clock });
   }
 
   async claim({ runId, workflowId, owner, leaseMs, isDead, reopen }: Claim): Promise<ClaimedRun> {
@@ -211,6 +215,7 @@ export class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true;
+    await this.state.close();
   }
 
   #check(): void {

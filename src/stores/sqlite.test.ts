@@ -186,6 +186,19 @@ it("a file of a newer schema is refused and not touched (C5.10)", async () => {
   expect(() => new SqliteStore(path)).toThrow(/newer version of Holdfast \(schema 99, this version knows 2\)/);
 });
 
+it("what is shared through stores lies in their file, for all who open it, and closes with them (C5.11)", async () => {
+  const path = join(newFolder(), "runs.db");
+  const [one, other] = [new SqliteStore(path), new SqliteStore(path)];
+  await one.claim(claimOf("r"));
+  const put = (last: number | undefined) => ({ next: (last ?? 0) + 1, keepMs: Infinity, result: last });
+  expect([await one.state.update("n", put), await other.state.update("n", put)]).toEqual([undefined, 1]);
+  expect((await other.get("r"))?.runId).toBe("r");
+  await one.close();
+  await expect(one.state.update("n", put)).rejects.toThrow(StoreUnavailableError);
+  await other.close();
+  for (const { db } of connections) expect(() => db.prepare("SELECT 1")).toThrow();
+});
+
 it("a path that cannot be a file is StoreUnavailableError and says which (C6.10)", () => {
   const folder = newFolder();
   writeFileSync(join(folder, "file"), "");

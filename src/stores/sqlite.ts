@@ -2,6 +2,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { LeaseLostError, runHeldError, StoreUnavailableError } from "../core/errors.ts";
 import { anything, checkOptions, durationMs, oneOf, type Rules } from "../core/options.ts";
 import type { StoredRecord } from "../core/record.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import {
   type Append,
   type Claim,
@@ -24,6 +25,7 @@ import { SqliteFile } from "./sqlite-file.ts";
 import { listLetters, listRuns } from "./sqlite-lists.ts";
 import { LETTERS_AT_ONCE, pruneRuns } from "./sqlite-retention.ts";
 import { idText, prepareTables } from "./sqlite-schema.ts";
+import { SqliteSharedState } from "./sqlite-shared-state.ts";
 import { prepareStatements, rowOf, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
 
 export interface SqliteStoreOptions {
@@ -54,6 +56,7 @@ const RULES: Rules<SqliteStoreOptions> = {
 export class SqliteStore implements Store {
   readonly durability: "full" | "relaxed";
   readonly location: string;
+  readonly state: SharedState;
   readonly #clock: Clock;
   readonly #file: SqliteFile<SqliteStatements, Appends>;
   readonly #known: KnownRuns = { dataVersion: -1, runs: new Map() };
@@ -77,6 +80,7 @@ export class SqliteStore implements Store {
       lost: () => this.#known.runs.clear(),
     });
     this.location = this.#file.path;
+    this.state = new SqliteSharedState(this.location, { busyTimeoutMs, clock });
     this.#file.open();
   }
 
@@ -226,5 +230,6 @@ export class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#file.close();
+    await this.state.close();
   }
 }

@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from "../core/errors.ts";
 import type { StoredRecord } from "../core/record.ts";
+import type { SharedState } from "../core/shared-state.ts";
 import type {
   Append,
   Claim,
@@ -21,6 +22,7 @@ import type {
 export class FaultyStore implements Store {
   readonly durability: Store["durability"];
   readonly location: string;
+  readonly state: SharedState;
   /** While true every call is refused, as by a store that cannot be reached, or to a process that has died. */
   down = false;
   /** How many appends have been asked for. */
@@ -35,6 +37,7 @@ export class FaultyStore implements Store {
     this.#store = store;
     this.durability = store.durability;
     this.location = store.location;
+    this.state = store.state;
   }
 
   /** From append `n` on nothing more gets through: `asked` loses that append, `stored` only the answer to it. */
