@@ -1,7 +1,7 @@
 import { callFrom } from "../core/call.ts";
 import { HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
 import { Slots } from "../core/slots.ts";
-import type { DeadLetter, Store } from "../core/store.ts";
+import { type DeadLetter, isEnded, type Store } from "../core/store.ts";
 import { Readiness } from "../workflow/ready.ts";
 import { isDegraded } from "./announce.ts";
 import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
@@ -236,14 +236,13 @@ export class ActiveRuns {
 
 /** Whether nothing of what is asked for is left to do. */
 function isSettled({ state }: Journal, errand: Errand): boolean {
-  return "input" in errand && state.status !== "new" && state.status !== "running";
+  return "input" in errand && state.status !== "new" && isEnded(state.status);
 }
 
 /** Resolves once the start of a run is stored, or is known to have been. */
 export async function handleOf<Out>(runId: string, { begun, result }: Active<Out>): Promise<RunHandle<Out>> {
-  // One that had ended before begins nothing.
+  // One that had ended before begins nothing. The race also looks at a rejection that nobody else may look at.
   await Promise.race([begun, result]);
-  result.catch(() => {});
   return { runId, result };
 }
 

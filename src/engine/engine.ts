@@ -105,7 +105,7 @@ export class Engine {
    *
    * Call it when a service starts, and now and then: an engine elsewhere that dies leaves its runs to the others.
    */
-  recover(): Promise<Recovery> {
+  async recover(): Promise<Recovery> {
     this.#runs.expectOpen();
     return recoverRuns({
       store: this.#store,
@@ -154,7 +154,7 @@ export class Engine {
    * Starts a workflow again and again, at the due times of a cron expression or every so many milliseconds. Resolves
    * when the schedule is stored. Each due time starts one run, however many processes set the same schedule.
    */
-  schedule<In>(id: string, options: ScheduleOptions<In>): Promise<Schedule> {
+  async schedule<In>(id: string, options: ScheduleOptions<In>): Promise<Schedule> {
     this.#runs.expectOpen();
     return this.schedules.schedule(id, options);
   }

@@ -35,7 +35,7 @@ export interface RecoveryPort {
 export async function recoverRuns(port: RecoveryPort): Promise<Recovery> {
   const { store, clock } = port;
   const rows = (await store.list({ status: "running", limit: Infinity })).filter(
-    ({ runId, version }) => version > 0 && !port.isUnderWay(runId),
+    ({ runId, version, head }) => (version > 0 || head.version > 0) && !port.isUnderWay(runId),
   );
   const recovery: Recovery = { resumed: [], elsewhere: [], unknown: [], failed: [] };
   const now = clock.wallNow();

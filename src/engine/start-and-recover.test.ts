@@ -162,6 +162,25 @@ test("what is under way here is not recovered, and what waits for its turn belon
   expect((await store.list()).map(({ status }) => status)).toEqual(["completed", "completed"]);
 });
 
+test("of two engines that recover at the same time one carries a run on, and the other says so (C6.4)", async () => {
+  const store = newStore();
+  const { workflow } = gated();
+  await leftBehind(store, workflow, ["a"]);
+  await leasesRunOut();
+  const { workflow: again, door, called } = gated();
+  const both = [0, 1].map(() => engineOn(store, { workflows: [again] }));
+  const recoveries = await Promise.all(both.map((engine) => engine.recover()));
+  expect(
+    recoveries.map(({ resumed, elsewhere, failed }) => [resumed, elsewhere, failed].map((list) => list.length)),
+  ).toEqual([
+    [1, 0, 0],
+    [0, 1, 0],
+  ]);
+  door.open();
+  await recoveries[0]!.resumed[0]!.result;
+  expect(called).toEqual(["a"]);
+});
+
 test("a process that dies while a known run waits for its turn is no crash of its nodes (C6.3)", async () => {
   const store = newStore();
   const { workflow } = gated();
@@ -186,8 +205,9 @@ test("runs of workflows that nobody gave are told and left as they are (C6.2)", 
   const store = newStore();
   const { workflow } = gated();
   await leftBehind(store, workflow, ["a"]);
-  await leasesRunOut();
   const engine = engineOn(store);
+  expect(await engine.recover()).toMatchObject({ elsewhere: [{ runId: "a" }], unknown: [] });
+  await leasesRunOut();
   const { resumed, unknown } = await engine.recover();
   expect([resumed, unknown.map(({ runId, workflowId }) => [runId, workflowId])]).toEqual([[], [["a", "gated"]]]);
   const { workflow: again, door } = gated();
@@ -218,9 +238,11 @@ test("a run whose start was never stored is none, and can be started (C6.1)", as
   handle.dieAt(1, "asked");
   const { workflow, door } = gated();
   await expect(engineOn(handle).start(workflow, 1, { runId: "r" })).rejects.toThrow();
+  const nothing = { resumed: [], elsewhere: [], unknown: [], failed: [] };
+  expect(await engineOn(store).recover()).toEqual(nothing);
   await leasesRunOut();
   const engine = engineOn(store, { workflows: [workflow] });
-  expect(await engine.recover()).toEqual({ resumed: [], elsewhere: [], unknown: [], failed: [] });
+  expect(await engine.recover()).toEqual(nothing);
   await expect(engine.resume(workflow, "r")).rejects.toBeInstanceOf(NotFoundError);
   door.open();
   expect((await engine.run(workflow, 1, { runId: "r" })).output).toBe(1);
