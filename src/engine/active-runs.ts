@@ -170,8 +170,7 @@ export class ActiveRuns {
           // dies meanwhile must not count as a crash of its nodes, and whoever has a free slot may go on with it.
           if (!resumed) await journal.commit();
           else await journal.release().then(active.begin);
-          await this.#slots.wait(callFrom(runtime.clock, undefined), Infinity);
-          hasSlot = true;
+          hasSlot = await this.#turn(active.scope);
           if (this.#closed !== null) throw this.#closed;
           if (resumed) journal = await this.#open(runId, active, errand);
         }
@@ -198,6 +197,13 @@ export class ActiveRuns {
       if (journal !== undefined) this.#leases.drop(journal);
       if (hasSlot) this.#slots.give();
     }
+  }
+
+  /** Waits for a slot. Gives false where the run is cancelled meanwhile, which is recorded without one. */
+  async #turn({ signal }: AbortController): Promise<boolean> {
+    if (signal.aborted) return false;
+    const waiting = this.#slots.wait(callFrom(this.#settings.runtime.clock, { signal }), Infinity);
+    return (await waiting.catch(() => false)) === true;
   }
 
   /** Opens the journal of a run, which must be what it was started as. */

@@ -117,6 +117,23 @@ test("no more runs are carried out at once than concurrency says, and those that
   expect(called).toEqual(runIds);
 });
 
+test("a run that is cancelled while it waits for its turn ends at once, without its nodes (C5.9)", async () => {
+  const store = newStore();
+  const engine = engineOn(store, { concurrency: 1 });
+  const { workflow, door, called } = gated();
+  const first = await engine.start(workflow, 1, { runId: "first" });
+  const caller = new AbortController();
+  const second = await engine.start(workflow, 2, { runId: "second", signal: caller.signal });
+  const third = await engine.start(workflow, 3, { runId: "third" });
+  caller.abort(new Error("not wanted"));
+  const late = await engine.start(workflow, 4, { runId: "late", signal: caller.signal });
+  expect(await late.result).toMatchObject({ status: "cancelled" });
+  expect(await second.result).toMatchObject({ status: "cancelled" });
+  expect(called).toEqual(["first"]);
+  door.open();
+  expect([(await first.result).output, (await third.result).output]).toEqual([1, 3]);
+});
+
 test("runs that a dead engine has left, also those that waited for their turn, are recovered (C6.2)", async () => {
   const store = newStore();
   const { workflow, called } = gated();
