@@ -9,7 +9,15 @@ import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
 import type { RetryOptions } from "./policies/retry.ts";
 import type { TimeoutOptions } from "./policies/timeout.ts";
 import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
-import type { FailureMode, FieldMapping, Join, WorkflowDefinition } from "./workflow/definition.ts";
+import type {
+  Compensation,
+  FailureMode,
+  FieldMapping,
+  Join,
+  ReadyNode,
+  TypedNode,
+  WorkflowDefinition,
+} from "./workflow/definition.ts";
 import type {
   EdgeArguments,
   EndsOf,
@@ -33,6 +41,8 @@ export interface NodeOptions<Given = unknown, In = unknown, Made = unknown, Out 
   onFailure?: FailureMode | undefined;
   /** Nodes that it may hand off to. They start when something is handed to them. */
   handoffTo?: readonly string[] | undefined;
+  /** Undoes what the node has done: called with its output when the run is cancelled with `compensate`. */
+  compensate?: Compensation<NoInfer<Out>> | undefined;
   retry?: RetryOptions | undefined;
   circuitBreaker?: CircuitBreakerOptions | undefined;
   /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
@@ -113,7 +123,7 @@ export class Workflow<
     return this.#builder.definition;
   }
 
-  /** Adds a node: a function of its input and the context. Its policies may also be given later. */
+  /** Adds a node: a function of its input and the context, or a ready-made one. Policies may also be given later. */
   addNode<
     const Id extends string,
     In,
@@ -124,7 +134,7 @@ export class Workflow<
     Kept = Exclude<Out, Handoff>,
   >(
     id: Id,
-    run: NodeFunction<In, Out>,
+    run: NodeFunction<In, Out> | TypedNode<In, Out>,
     options?: NodeOptions<Given, In, Made, Kept> & { handoffTo?: readonly To[] | undefined } & SchemaFor<
         Exclude<Out, Handoff>,
         Made
@@ -137,10 +147,10 @@ export class Workflow<
     Takes,
     Gives
   > {
-    const { join = "all", onFailure, handoffTo = [], input, output, ...policies }: NodeOptions = options ?? {};
-    this.#builder.addNode(id, run as NodeFunction<never>, {
-      ...{ join, onFailure, handoffTo: [...handoffTo], input, output },
-    });
+    const given = (options ?? {}) as NodeOptions;
+    const { join = "all", onFailure, handoffTo = [], input, output, compensate, ...policies } = given;
+    const form = { join, onFailure, handoffTo: [...handoffTo], input, output, compensate };
+    this.#builder.addNode(id, run as NodeFunction<never> | ReadyNode, form);
     if (Object.keys(policies).length > 0) this.#builder.configure(id, policies);
     return this as never;
   }

@@ -45,11 +45,17 @@ export interface EventTable {
   "run.cancelled": OfRun & { reason: unknown };
   /** The run did not end: its store failed, its lease was lost or its engine closed. It can be resumed. */
   "run.stopped": OfRun & { error: unknown };
+  /** Only time or a signal leads on; `wakeAt` is null where only a signal does. The run keeps no lease meanwhile. */
+  "run.waiting": OfRun & { wakeAt: number | null };
   "node.started": OfNode;
+  /** It waits until an instant, in wall-clock milliseconds, or for a signal. */
+  "node.waiting": OfNode & { wakeAt: number | null; signal: string | null };
   "node.completed": OfNode & { attempts: number; servedBy: string; durationMs: number };
   "node.failed": OfNode & { attempts: number; error: unknown };
   "attempt.started": OfNode & { attempt: number };
   "attempt.failed": OfNode & { attempt: number; error: unknown; retryDelayMs: number };
+  /** What it did was undone for a run that is cancelled, or could not be. */
+  "node.compensated": OfNode & { error: unknown };
   /** What a node says of how far it has come; nothing of it is stored. */
   "node.progress": OfNode & { report: unknown };
   "value.large": OfRun & { nodeId: string; bytes: number };

@@ -21,11 +21,17 @@ export interface NodeContext {
    * Does something once for this invocation: `fn` is called, and what it gives is stored before `step` resolves to it;
    * later attempts, lives and redrives get what was stored. Names are unique within an invocation.
    */
-  step<T>(name: string, fn: () => T | PromiseLike<T>): Promise<T>;
+  step<T>(name: string, fn: (step: StepContext) => T | PromiseLike<T>): Promise<T>;
   /** Ends the node: `return ctx.handoff(id, message)` makes `message` the input of that node, and no edge is taken. */
   handoff(nodeId: string, message: unknown): Handoff;
   /** Reports how far the node has come, as the event `node.progress`. Nothing of it is stored. */
   progress(report: unknown): void;
+}
+
+/** What the function of a step gets. */
+export interface StepContext {
+  /** Like that of the node, and different for each step. */
+  readonly idempotencyKey: string;
 }
 
 /** What a node returns that leaves the choice of its successor to itself. Made by `ctx.handoff`. */

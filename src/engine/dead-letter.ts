@@ -1,6 +1,7 @@
 import type { DeadLetter } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
-import { idempotencyKey, inputOf } from "./invoke-node.ts";
+import { idempotencyKey } from "./invocation-context.ts";
+import { inputOf } from "./node-input.ts";
 import type { ActiveRun } from "./run.ts";
 
 /** The wait before the first automatic redrive; each further one doubles it. */

@@ -13,6 +13,7 @@ import { readHistory } from "./history.ts";
 import { type History, readable } from "./history-events.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
+import { type CancelOptions, Messenger, type SignalOptions } from "./messenger.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
@@ -31,6 +32,7 @@ export class Engine {
   readonly #streams = new Set<EventStream>();
   readonly #unsubscribe: () => void;
   readonly #closing: Closing;
+  readonly #messenger: Messenger;
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
@@ -55,6 +57,7 @@ export class Engine {
       },
       end: () => this.#end(),
     });
+    this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
     this.deadLetters = new DeadLetters(store, (letter) => this.#runs.redrive(letter));
     this.schedules = new Schedules({
       runtime,
@@ -107,6 +110,7 @@ export class Engine {
    */
   async recover(): Promise<Recovery> {
     this.#runs.expectOpen();
+    this.#runs.watch();
     return recoverRuns({
       store: this.#store,
       clock: this.#settings.runtime.clock,
@@ -114,6 +118,28 @@ export class Engine {
       workflow: (id) => this.#known.byId(id),
       resume: async (workflow, runId) => handleOf(runId, await this.#runs.resume(workflow, runId, undefined)),
     });
+  }
+
+  /**
+   * Tells a run something, which a node made by `waitForSignal` waits for; it is kept until such a node is reached, and
+   * wakes the run where it is parked, in whatever process. Telling the same twice under one `id` tells it once.
+   *
+   * Throws `NotFoundError` where there is no such run or it has ended, and, where this engine knows the workflow, a
+   * `ConfigError` where no node waits for that name and a `SchemaError` where the payload does not fit the node's output.
+   */
+  async signal(runId: string, name: string, payload?: unknown, options: SignalOptions = {}): Promise<void> {
+    await this.#messenger.signal(checkId("runId", runId), name, payload, options);
+  }
+
+  /**
+   * Cancels a run: its nodes are told to stop, and it is recorded as cancelled. With `compensate`, what its nodes have
+   * done is undone first, newest first, by the `compensate` functions of those that have one.
+   *
+   * Resolves when that is recorded; where another process carries the run out, when it has been told to. Throws
+   * `NotFoundError` where there is no such run or it has ended.
+   */
+  async cancel(runId: string, reason?: unknown, options: CancelOptions = {}): Promise<void> {
+    await this.#messenger.cancel(checkId("runId", runId), reason, options);
   }
 
   /** What the journal of a run says, event by event. Reads only: somebody else may be writing it. */

@@ -3,7 +3,7 @@ import { LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError
 import { firstLink, link, type StoredRecord } from "../core/record.ts";
 import type { Runtime } from "../core/runtime.ts";
 import { type Claim, type ClaimedRun, type DeadLetter, isEnded, type RunStatus, type Store } from "../core/store.ts";
-import { applyEvent, newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
+import { applyEvent, newRunState, type RunEvent, type RunState, wakingOf } from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
 
 /**
@@ -27,6 +27,7 @@ export class Journal {
   #broken: { error: unknown } | null = null;
   #staged: RunEvent[] = [];
   #deadLetters: DeadLetter[] = [];
+  #signalsTaken: string[] = [];
   #version = 0;
   #checksum: number;
   #storedStatus: RunState["status"] = "new";
@@ -77,6 +78,11 @@ export class Journal {
     this.#deadLetters.push(deadLetter);
   }
 
+  /** Takes a signal in with the next commit: it is kept no longer once its events are stored. */
+  takeSignal(id: string): void {
+    this.#signalsTaken.push(id);
+  }
+
   /** Stores everything staged as one record. Resolves when it is durable; rejects when it is not stored. */
   async commit(): Promise<void> {
     this.#expectWhole();
@@ -85,6 +91,8 @@ export class Journal {
     this.#staged = [];
     const deadLetters = this.#deadLetters;
     this.#deadLetters = [];
+    const signalsTaken = this.#signalsTaken;
+    this.#signalsTaken = [];
     const seq = this.#version++;
     const body = utf8Bytes(encodeEvents(events));
     this.#checksum = link(this.#checksum, seq, body);
@@ -99,7 +107,9 @@ export class Journal {
         body,
         checksum: this.#checksum,
         status: changed,
+        ...(status === "waiting" && wakingOf(this.state)),
         deadLetters: deadLetters.length === 0 ? undefined : deadLetters,
+        signalsTaken: signalsTaken.length === 0 ? undefined : signalsTaken,
       });
     } catch (error) {
       throw this.#break(error);
@@ -119,6 +129,11 @@ export class Journal {
   /** Refuses everything from now on: the lease is lost or the engine closes. */
   abandon(error: unknown): void {
     this.#break(error);
+  }
+
+  /** Whether it refuses everything: the run has stopped here. */
+  get isBroken(): boolean {
+    return this.#broken !== null;
   }
 
   release(): Promise<void> {

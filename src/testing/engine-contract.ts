@@ -1,5 +1,8 @@
 import type { ContractCase } from "./contract-case.ts";
 import { CANCELLATION } from "./engine-cancellation-cases.ts";
+import { COMPENSATION } from "./engine-compensation-cases.ts";
+import { INNER_RUNS } from "./engine-inner-run-cases.ts";
+import { WAITING } from "./engine-waiting-cases.ts";
 import { CLAIMS } from "./engine-claim-cases.ts";
 import { DAMAGE } from "./engine-damage-cases.ts";
 import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
@@ -39,8 +42,21 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * ```
  */
 export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
-  return [WALKS, FORMS, SCHEMAS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap(
-    (cases: EngineCases) =>
-      Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
+  return [
+    WALKS,
+    FORMS,
+    SCHEMAS,
+    REPORTS,
+    VALUES,
+    RECOVERY,
+    CLAIMS,
+    DAMAGE,
+    DEAD_LETTERS,
+    CANCELLATION,
+    WAITING,
+    COMPENSATION,
+    INNER_RUNS,
+  ].flatMap((cases: EngineCases) =>
+    Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );
 }
