@@ -55,6 +55,7 @@ import { planWorkflow } from "../src/workflow/plan.ts";
 import { FakeClock, type FakeRuntime, fakeRuntime } from "../src/testing/index.ts";
 import { appendOf, claimOf, letterOf } from "../src/testing/store-bench.ts";
 import { forget } from "./leak-oracle.ts";
+import { ENGINE_PROBES } from "./engine-probes.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
 import { SCHEDULE_PROBES } from "./schedule-probes.ts";
@@ -722,6 +723,7 @@ const PROBES: Record<string, Probe> = {
   "ResilientQueueRunOptions.resumeFromCheckpoint": { other: false, observe: whatAnOldRunGives },
   "ResilientQueueRunOptions.enableCheckpointing": { other: false, observe: whatIsKept },
   ...SCHEDULE_PROBES,
+  ...ENGINE_PROBES,
 };
 
 function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {

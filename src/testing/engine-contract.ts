@@ -26,7 +26,7 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, forms = {}, ...options }: Graph): DynamicWorkflow {
  *   const workflow: DynamicWorkflow = new Workflow({ id, ...options });
  *   for (const [node, run] of Object.entries(nodes))
- *     workflow.addNode(node, run as NodeFunction<unknown>, { ...policies[node], ...forms[node] });
+ *     workflow.addNode(node, run as NodeFunction<unknown>, { ...policies[node], ...(forms[node] as object) });
  *   for (const [from, to, mapping, when] of edges)
  *     workflow.connect(from, to, mapping, { when: when as ((output: unknown) => boolean) | undefined });
  *   for (const [primary, backup] of fallbacks) workflow.addFallback(primary, backup);

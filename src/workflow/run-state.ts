@@ -3,7 +3,7 @@ import type { RunStatus } from "../core/store.ts";
 import { type InvocationId, invocationKey, type Visit, visitKey } from "./invocation-id.ts";
 
 /** A value as the codec wrote it. Kept as text, so that nobody can change what is journaled. */
-export type Encoded = string;
+type Encoded = string;
 
 /**
  * What an invocation works on, where that is not what follows from the graph alone: the visits that edges delivered
