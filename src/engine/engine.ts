@@ -106,6 +106,9 @@ export class Engine {
    * store was in trouble. Resolves when it is settled what becomes of each of them, not when they have ended. Their
    * workflows are those given to `createEngine`, and those that were run, resumed or scheduled here before.
    *
+   * Runs that wait for time or a signal are taken up once they are due: those that are now, and, for as long as the engine
+   * is open, those that come to be.
+   *
    * Call it when a service starts, and now and then: an engine elsewhere that dies leaves its runs to the others.
    */
   async recover(): Promise<Recovery> {

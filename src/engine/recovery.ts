@@ -29,8 +29,8 @@ export interface RecoveryPort {
 }
 
 /**
- * Takes over every run that has not ended and that nobody carries out, but for those that wait and are not due. A run whose start was never stored is none:
- * whoever asked for it was not told that it had begun.
+ * Takes over every run that has not ended and that nobody carries out, but for those that wait and are not due. A run
+ * whose start was never stored is none: whoever asked for it was not told that it had begun.
  */
 export async function recoverRuns(port: RecoveryPort): Promise<Recovery> {
   const { store, clock } = port;
