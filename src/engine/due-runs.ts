@@ -4,6 +4,8 @@ import type { RunRow, Store } from "../core/store.ts";
 
 /** How often the store is asked which waiting runs are due: a signal may have been sent by another process. */
 const LOOK_MS = 1000;
+/** How many parked runs are asked after at each look, in turn: another engine may have carried them on. */
+const ASKED_AFTER = 50;
 
 /**
  * Waits for runs that are parked: until their time has come, or until the store says that they were signalled. The
@@ -68,6 +70,17 @@ export class DueRuns {
     if (this.#parked.size === 0) this.#timer.unref();
   }
 
+  /** Wakes parked runs that wait no longer: one that another engine has taken up is never listed as due again. */
+  async #askAfter(): Promise<void> {
+    for (const [runId, wake] of [...this.#parked].slice(0, ASKED_AFTER)) {
+      if (this.#parked.get(runId) !== wake) continue;
+      this.#parked.delete(runId);
+      this.#parked.set(runId, wake);
+      const run = await this.#store.get(runId);
+      if (run !== undefined && run.status !== "waiting") wake();
+    }
+  }
+
   async #look(): Promise<void> {
     this.#looking = true;
     try {
@@ -77,6 +90,7 @@ export class DueRuns {
         if (wake !== undefined) wake();
         else this.#takeUp?.(run);
       }
+      await this.#askAfter();
     } catch {
       // A store in trouble is asked again: the runs that wait have lost nothing.
     } finally {

@@ -99,6 +99,18 @@ export const WAITING: EngineCases = {
     deepEqual([one!.output, other!.output, world.log.callsOf("after#0")], [2, 2, 1]);
   },
 
+  "a parked run that another engine carries to its end ends here too (C6.4)": async (world) => {
+    const workflow = world.workflow(around(world, signal()));
+    const here = world.engine().run(workflow, 1, { runId: "r" });
+    await world.settle();
+    const elsewhere = world.engine();
+    const there = elsewhere.run(workflow, 1, { runId: "r" });
+    await world.settle();
+    await elsewhere.signal("r", "waiting", "yes");
+    equal((await there).output, "yes");
+    deepEqual([(await world.finish(here)).output, world.log.callsOf("after#0")], ["yes", 1]);
+  },
+
   "what waits takes no slot of the engine, and what works goes on beside it (C5.2)": async (world) => {
     const engine = world.engine({ concurrency: 1 });
     const parked = Array.from({ length: 3 }, (_, i) =>
