@@ -1,3 +1,5 @@
+import type { SqlTransaction } from "./store.ts";
+
 /** What a node function gets beside its input. */
 export interface NodeContext {
   readonly runId: string;
@@ -22,6 +24,12 @@ export interface NodeContext {
    * later attempts, lives and redrives get what was stored. Names are unique within an invocation.
    */
   step<T>(name: string, fn: (step: StepContext) => T | PromiseLike<T>): Promise<T>;
+  /**
+   * A step that is SQL on the database of the store: it runs in the transaction that stores what it gives, so that both
+   * happen, exactly once, or neither. `work` returns its value at once and awaits nothing; it may be called again after
+   * all that it did was undone. Throws `ConfigError` on a store that is no SQL database. @default name "transaction"
+   */
+  transaction<T>(work: (sql: SqlTransaction) => T, name?: string): Promise<T>;
   /** Ends the node: `return ctx.handoff(id, message)` makes `message` the input of that node, and no edge is taken. */
   handoff(nodeId: string, message: unknown): Handoff;
   /** Reports how far the node has come, as the event `node.progress`. Nothing of it is stored. */

@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
+import { promiseMistake } from "../core/at-once.ts";
 import type { Call } from "../core/call.ts";
 import { ConfigError } from "../core/errors.ts";
 import { Handoff, type NodeContext, type StepContext } from "../core/node.ts";
 import { checkId } from "../core/options.ts";
+import type { SqlTransaction } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
+import type { StepCompleted } from "../workflow/run-state.ts";
 import type { ActiveRun } from "./run.ts";
 
 /**
@@ -68,6 +71,39 @@ export class InvocationContext implements NodeContext {
   }
 
   async step<T>(name: string, fn: (step: StepContext) => T | PromiseLike<T>): Promise<T> {
+    const stored = this.#begun(name);
+    const { journal, settings } = this.#run;
+    if (stored !== undefined) return settings.codec.decode(stored) as T;
+    this.#call.signal.throwIfAborted();
+    const value = await fn({ idempotencyKey: idempotencyKey(this.runId, this.#id, "step", name) });
+    const done = this.#completed(name, value);
+    // An attempt whose time is up, or whose run has stopped, must not write any more.
+    this.#call.signal.throwIfAborted();
+    await journal.record(done);
+    return settings.codec.decode(done.output) as T;
+  }
+
+  async transaction<T>(work: (sql: SqlTransaction) => T, name: string = "transaction"): Promise<T> {
+    let output = this.#begun(name);
+    const { journal, settings } = this.#run;
+    if (output === undefined) {
+      this.#call.signal.throwIfAborted();
+      await journal.transact((sql) => {
+        this.#call.signal.throwIfAborted();
+        const value = work(sql);
+        const why = "a transaction cannot wait for it. Do what takes time before it, and only run SQL in it.";
+        const mistake = promiseMistake(value, "The function of a transaction", why);
+        if (mistake !== null) throw mistake;
+        const done = this.#completed(name, value);
+        output = done.output;
+        return done;
+      });
+    }
+    return settings.codec.decode(output!) as T;
+  }
+
+  /** Checks the name of a step that begins; gives what it has stored. */
+  #begun(name: string): string | undefined {
     checkId("the name of a step", name);
     if (this.#undoes)
       throw new ConfigError(
@@ -78,19 +114,13 @@ export class InvocationContext implements NodeContext {
         `Node "${this.nodeId}" has two steps called "${name}" in one attempt. Give each a name of its own, such as one with a number in it.`,
       );
     this.#stepped.add(name);
-    const { journal, settings } = this.#run;
-    const stored = journal.state.steps.get(invocationKey(this.#id))?.get(name);
-    if (stored !== undefined) return settings.codec.decode(stored) as T;
-    this.#call.signal.throwIfAborted();
-    const output = settings.codec.encode(
-      await fn({ idempotencyKey: idempotencyKey(this.runId, this.#id, "step", name) }),
-      `the output of step "${name}"`,
-    );
-    // An attempt whose time is up, or whose run has stopped, must not write any more.
-    this.#call.signal.throwIfAborted();
-    const at = settings.runtime.clock.wallNow();
-    await journal.record({ kind: "step_completed", id: this.#id, step: name, output, at });
-    return settings.codec.decode(output) as T;
+    return this.#run.journal.state.steps.get(invocationKey(this.#id))?.get(name);
+  }
+
+  #completed(step: string, value: unknown): StepCompleted {
+    const { codec, runtime } = this.#run.settings;
+    const output = codec.encode(value, `the output of step "${step}"`);
+    return { kind: "step_completed", id: this.#id, step, output, at: runtime.clock.wallNow() };
   }
 
   handoff(nodeId: string, message: unknown): Handoff {

@@ -1,10 +1,28 @@
 import { utf8Bytes, utf8Text } from "../core/bytes.ts";
-import { LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
+import { codeOf, LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
 import { firstLink, link, type StoredRecord } from "../core/record.ts";
 import type { Runtime } from "../core/runtime.ts";
-import { type Claim, type ClaimedRun, type DeadLetter, isEnded, type RunStatus, type Store } from "../core/store.ts";
-import { applyEvent, newRunState, type RunEvent, type RunState, wakingOf } from "../workflow/run-state.ts";
+import {
+  type Claim,
+  type ClaimedRun,
+  type DeadLetter,
+  isEnded,
+  type RunStatus,
+  type SqlTransaction,
+  type Store,
+} from "../core/store.ts";
+import {
+  applyEvent,
+  applyStep,
+  newRunState,
+  type RunEvent,
+  type RunState,
+  type StepCompleted,
+  wakingOf,
+} from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
+
+const NOTHING = new Uint8Array();
 
 /**
  * The journal of one run, held under a lease. Events are staged, which folds them into the state, and committed, which
@@ -31,6 +49,8 @@ export class Journal {
   #version = 0;
   #checksum: number;
   #storedStatus: RunState["status"] = "new";
+  /** The transaction with work of the user's that is under way. */
+  #transaction: Promise<void> | null = null;
 
   private constructor(store: Store, runtime: Runtime, row: ClaimedRun, owner: string) {
     this.#store = store;
@@ -85,6 +105,54 @@ export class Journal {
 
   /** Stores everything staged as one record. Resolves when it is durable; rejects when it is not stored. */
   async commit(): Promise<void> {
+    while (this.#transaction !== null) await this.#transaction.catch(() => {});
+    await this.#commit();
+  }
+
+  /**
+   * Stores a step with work of the user's, in one transaction of the store: both are there, or neither. What the work
+   * throws rejects this and breaks nothing. Meanwhile nothing else of the run is committed, since the next record hangs
+   * on the one that the work makes.
+   */
+  async transact(work: (transaction: SqlTransaction) => StepCompleted): Promise<void> {
+    while (this.#transaction !== null) await this.#transaction.catch(() => {});
+    this.#transaction = this.#commit().then(() => this.#transact(work));
+    try {
+      await this.#transaction;
+    } finally {
+      this.#transaction = null;
+    }
+  }
+
+  async #transact(work: (transaction: SqlTransaction) => StepCompleted): Promise<void> {
+    const { runId, token } = this;
+    const version = this.#version;
+    const made: { event?: StepCompleted; checksum?: number; thrown?: { error: unknown } } = {};
+    const within = (transaction: SqlTransaction): { body: Uint8Array; checksum: number } => {
+      try {
+        made.event = work(transaction);
+      } catch (error) {
+        made.thrown = { error };
+        throw error;
+      }
+      const body = utf8Bytes(encodeEvents([made.event]));
+      made.checksum = link(this.#checksum, version, body);
+      return { body, checksum: made.checksum };
+    };
+    try {
+      await this.#store.append({ runId, token, version, body: NOTHING, checksum: 0, within });
+    } catch (error) {
+      // The work has failed, or the store has no such transactions; the run goes on as if nothing had been asked.
+      if (made.thrown?.error === error || codeOf(error) === "CONFIG") throw error;
+      throw this.#break(error);
+    }
+    this.#version++;
+    this.#checksum = made.checksum!;
+    applyStep(this.state, made.event!);
+    this.#expectWhole();
+  }
+
+  async #commit(): Promise<void> {
     this.#expectWhole();
     const events = this.#staged;
     if (events.length === 0) return;

@@ -78,6 +78,8 @@ export type RunEvent =
   | { kind: "compensated"; id: InvocationId; error?: StoredError; at: number }
   | { kind: "run_cancelled"; reason: StoredError; at: number };
 
+export type StepCompleted = Extract<RunEvent, { kind: "step_completed" }>;
+
 /**
  * One invocation: its data lies in the branch of its status. `attempts` counts calls of the function, `failures` the
  * tries that a retry has used up, refusals included, and `crashes` the processes that died while it ran.
@@ -221,16 +223,10 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       Object.assign(open(state, event), { status: "sleeping", wakeAt, signal });
       return;
     }
-    case "step_completed": {
-      const { step, output, cost = 0 } = event;
-      const invocation = open(state, event);
-      const key = invocationKey(event.id);
-      const steps = state.steps.get(key) ?? new Map<string, Encoded>();
-      expect(!steps.has(step), event, state);
-      invocation.cost += cost;
-      state.steps.set(key, steps.set(step, output));
-      return;
-    }
+    case "step_completed":
+      expect(!state.steps.get(invocationKey(event.id))?.has(event.step), event, state);
+      open(state, event);
+      return applyStep(state, event);
     case "invocation_completed": {
       const { attempts, output, next, handoff, cost = 0, at } = event;
       const invocation = open(state, event);
@@ -301,6 +297,14 @@ export function wakingOf({ invocations }: RunState): { wakeAt: number | null; wa
     if (invocation.signal !== null) wakeOn.push(invocation.signal);
   }
   return { wakeAt: first === Infinity ? null : first, wakeOn };
+}
+
+/** Keeps what a step has given. Also where its invocation has ended since: the step is stored, for a redrive. */
+export function applyStep(state: RunState, { id, step, output, cost = 0 }: StepCompleted): void {
+  const key = invocationKey(id);
+  const invocation = state.invocations.get(key);
+  if (invocation !== undefined) invocation.cost += cost;
+  state.steps.set(key, (state.steps.get(key) ?? new Map<string, Encoded>()).set(step, output));
 }
 
 /** Whether an invocation has not ended. */
