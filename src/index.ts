@@ -3,7 +3,7 @@
 // Workflows and the ways to run them
 export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions } from "./workflow.ts";
 export type { WorkflowOptions } from "./workflow/builder.ts";
-export type { Compensation, TypedNode, WorkflowDefinition } from "./workflow/definition.ts";
+export type { Compensation, Migration, TypedNode, WorkflowDefinition } from "./workflow/definition.ts";
 export type { NodeContext, NodeFunction, StepContext } from "./core/node.ts";
 export { type InferInput, type InferOutput, SchemaError, type StandardSchema } from "./core/schema.ts";
 export { type ItemContext, type ItemResult, map, type MapOptions } from "./nodes/map.ts";
@@ -27,6 +27,7 @@ export type { Engine } from "./engine/engine.ts";
 export type { EngineOptions, RunOptions } from "./engine/engine-options.ts";
 export type { EventStreamOptions } from "./engine/event-stream.ts";
 export type { History, HistoryEvent } from "./engine/history-events.ts";
+export type { ForkOptions } from "./engine/engine.ts";
 export type { CancelOptions, SignalOptions } from "./engine/messenger.ts";
 export type { Recovery } from "./engine/recovery.ts";
 export type { RunHandle } from "./engine/run.ts";

@@ -1,8 +1,9 @@
 import { codeOf, HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
 import type { DeadLetter, RunRow, Signal, Store } from "../core/store.ts";
 import type { Cancellation } from "./cancellation.ts";
-import { checkSameRun, type Errand } from "./errand.ts";
-import { readHistory } from "./history.ts";
+import { checkSameDefinition, checkSameRun, type Errand } from "./errand.ts";
+import { forkOf } from "./fork.ts";
+import { readHistory, type RunHistory } from "./history.ts";
 import { innerRuns } from "./inner-runs.ts";
 import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { type Active, Lives, type LivesOptions } from "./lives.ts";
@@ -132,13 +133,33 @@ export class ActiveRuns {
     runId: string,
     signal: AbortSignal | undefined,
   ): Promise<Active<Out>> {
+    const history = await this.#historyOf(runId);
+    return this.take(workflow, history.state.input, runId, signal);
+  }
+
+  async #historyOf(runId: string): Promise<RunHistory> {
     const history = await readHistory(this.#store, runId);
     if (history === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
     // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
     if (history.state.status === "new" && history.damage === undefined) {
       throw new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
     }
-    return this.take(workflow, history.state.input, runId, signal);
+    return history;
+  }
+
+  /** Begins a new run that takes over from an old one what does not follow from a node. */
+  async fork<Out>(
+    workflow: Runnable<never, Out>,
+    from: { runId: string; node: string; input: string | undefined },
+    runId: string,
+  ): Promise<Active<Out>> {
+    const { state } = await this.#historyOf(from.runId);
+    const prepared = this.#known.prepare(workflow);
+    checkSameRun(from.runId, prepared.plan, state, state.input);
+    const fork = forkOf(from.runId, prepared.plan, state, from.node, from.input);
+    const isThere = this.#active.has(runId) || (await this.#store.get(runId)) !== undefined;
+    if (isThere) throw new RunInUseError(runId, `Run "${runId}" is there already. Choose another run id for the fork.`);
+    return this.#begin(runId, prepared, { input: state.input, fork }, undefined) as Active<Out>;
   }
 
   /** The run of that id, which is begun unless it is under way here. */
@@ -153,9 +174,9 @@ export class ActiveRuns {
     if (active === undefined) return this.#begin(runId, prepared, { input }, signal) as Active<Out>;
     if (active.input === null)
       throw new RunInUseError(runId, `Run "${runId}" is being redriven. Run it again when that has ended.`);
-    const { definition, outline, fingerprint } = active.prepared.plan;
-    const started = { workflowId: definition.id, input: active.input, outline, fingerprint };
-    checkSameRun(runId, prepared.plan, started, input);
+    const { plan } = active.prepared;
+    checkSameRun(runId, prepared.plan, { workflowId: plan.definition.id, input: active.input }, input);
+    checkSameDefinition(runId, prepared.plan, plan);
     cancelOn(active, signal);
     return active as Active<Out>;
   }

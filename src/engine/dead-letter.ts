@@ -21,7 +21,7 @@ export function enteredDeadLetter(run: ActiveRun, node: InvocationId): DeadLette
   const retryCount = before?.retryCount ?? 0;
   const quarantined = retryCount >= run.settings.maxRetries;
   return {
-    id: deadLetterId(run.runId, node),
+    id: before?.id ?? deadLetterId(run.runId, node),
     timestamp: before?.timestamp ?? failed.endedAt,
     workflowId: state.workflowId,
     runId: run.runId,

@@ -1,6 +1,6 @@
 import { Codec } from "../core/codec.ts";
 import type { HoldfastEvent } from "../core/events.ts";
-import { checkId } from "../core/options.ts";
+import { anId, anything, checkId, checkOptions, type Rules } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { systemRuntime } from "../core/runtime.ts";
 import { validate } from "../core/schema.ts";
@@ -19,6 +19,17 @@ import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
 import { type Schedule, type ScheduleOptions, Schedules } from "./schedules.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
+
+export interface ForkOptions {
+  /** The node from which on everything is done anew. */
+  fromNode: string;
+  /** What the node gets, in place of what it had got. @default what it had got */
+  input?: unknown;
+  /** The id of the new run. @default a new id */
+  runId?: string | undefined;
+}
+
+const FORK_RULES: Rules<ForkOptions> = { fromNode: anId, input: anything, runId: anId };
 
 /**
  * Carries runs out in this process, on a store. `run` starts a run, joins it where it is under way here, resumes it
@@ -143,6 +154,21 @@ export class Engine {
    */
   async cancel(runId: string, reason?: unknown, options: CancelOptions = {}): Promise<void> {
     await this.#messenger.cancel(checkId("runId", runId), reason, options);
+  }
+
+  /**
+   * Starts a new run from a point of an old one, which stays as it is: what does not follow from `fromNode` is taken
+   * over as it was done, and that node and all that follows is done anew, with keys of the new run. `input` takes the
+   * place of what the node had got. The workflow may have changed in the meantime.
+   *
+   * Throws `NotFoundError` where there is no such run, `ConfigError` where there is no such node, and `RunInUseError`
+   * where there is a run of the new id.
+   */
+  async fork<In, Out>(workflow: Runnable<In, Out>, runId: string, options: ForkOptions): Promise<RunHandle<Out>> {
+    const { fromNode, runId: newId = uniqueId(), ...rest } = checkOptions("engine.fork", options, FORK_RULES);
+    const input = "input" in rest ? this.#settings.codec.encode(rest.input, "the input of the fork") : undefined;
+    const from = { runId: checkId("runId", runId), node: fromNode, input };
+    return handleOf(newId, await this.#runs.fork(workflow, from, newId));
   }
 
   /** What the journal of a run says, event by event. Reads only: somebody else may be writing it. */

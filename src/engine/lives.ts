@@ -7,7 +7,8 @@ import { type RunState, wakingOf } from "../workflow/run-state.ts";
 import { isDegraded } from "./announce.ts";
 import { cancellationIn } from "./cancellation.ts";
 import { DueRuns } from "./due-runs.ts";
-import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
+import { definitionChanges } from "./definition-change.ts";
+import { checkSameDefinition, checkSameRun, type Errand, stageErrand } from "./errand.ts";
 import { Journal } from "./journal.ts";
 import type { Prepared } from "./known-workflows.ts";
 import { Leases } from "./leases.ts";
@@ -190,7 +191,11 @@ export class Lives {
     });
     const { state } = journal;
     try {
-      if (state.status !== "new") checkSameRun(runId, plan, state, "input" in errand ? errand.input : state.input);
+      if (state.status !== "new") {
+        checkSameRun(runId, plan, state, "input" in errand ? errand.input : state.input);
+        if (isSettled(journal, errand)) checkSameDefinition(runId, plan, state);
+        else definitionChanges(runId, plan, state, this.#settings.codec, 0);
+      }
       return journal;
     } catch (error) {
       await journal.release().catch(() => {});
@@ -201,7 +206,7 @@ export class Lives {
   /** Stages what a run begins with here, and keeps its lease from now on. */
   async #stage(active: Active, journal: Journal, errand: Errand): Promise<ActiveRun["redriving"]> {
     const at = this.#settings.runtime.clock.wallNow();
-    const redriving = await stageErrand(this.#store, active.prepared.plan, journal, errand, at);
+    const redriving = await stageErrand(this.#store, active.prepared.plan, journal, errand, this.#settings.codec, at);
     // Closed while the journal was being opened: the run stops here, which is not to be cancelled.
     if (this.closed !== null) throw this.closed;
     active.journal = journal;

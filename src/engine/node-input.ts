@@ -9,6 +9,8 @@ export function inputOf(run: ActiveRun, id: InvocationId): unknown {
   const { codec } = run.settings;
   const { plan, readiness, journal } = run;
   const node = plan.nodes.get(id.node)!;
+  const { fork } = journal.state;
+  if (fork?.input !== undefined && fork.node === id.node && id.iteration === 0) return codec.decode(fork.input);
   const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
   const outputOf = (visit: string): unknown => codec.decode(readiness.servedBy(visit)!.output);
   if (by !== undefined) {

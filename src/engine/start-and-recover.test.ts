@@ -239,8 +239,7 @@ test("a run whose workflow has changed is told with the reason, and the others g
   await leftBehind(store, workflow, ["a"]);
   await leftBehind(store, gated("other").workflow, ["b"]);
   await leasesRunOut();
-  const { workflow: changed } = gated();
-  changed.addNode("more", () => 1);
+  const changed = new Workflow({ id: workflow.id, version: "2" }).addNode("n", () => 1);
   const other = gated("other");
   other.door.open();
   const { resumed, failed } = await engineOn(store, { workflows: [changed, other.workflow] }).recover();

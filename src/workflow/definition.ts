@@ -17,6 +17,8 @@ export interface WorkflowDefinition {
   readonly fallbacks: readonly FallbackDefinition[];
   /** By node id. May name nodes that are not there, which `plan` reports. */
   readonly policies: ReadonlyMap<string, NodePolicies>;
+  /** How runs of older versions are carried on. */
+  readonly migrations: readonly Migration[];
   /** What a run is started with, and what its only end node gives. */
   readonly input?: StandardSchema | undefined;
   readonly output?: StandardSchema | undefined;
@@ -92,4 +94,16 @@ export interface EdgeDefinition {
 export interface FallbackDefinition {
   readonly primary: string;
   readonly backup: string;
+}
+
+/** How a run of an older version is carried on by this one. */
+export interface Migration {
+  /** The version that the run was started with. */
+  readonly from: string;
+  /** Nodes that have another id now: `{ old: "new" }`. */
+  readonly rename?: Readonly<Record<string, string>> | undefined;
+  /** Nodes whose results are forgotten, by their old ids: they are done again, where they are still there. */
+  readonly forget?: readonly string[] | undefined;
+  /** What is made of results of older nodes, by the ids that they have now. */
+  readonly outputs?: Readonly<Record<string, (output: never) => unknown>> | undefined;
 }

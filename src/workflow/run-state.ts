@@ -26,7 +26,7 @@ export type RunEvent =
       fingerprint: string;
       input: Encoded;
       /** Where the run goes on from another one: what that one had done comes with this record. */
-      fork?: { runId: string; node: string };
+      fork?: Fork;
       at: number;
     }
   /** A life of the run begins. Whatever was in flight died with a process that `crashed`. */
@@ -78,6 +78,13 @@ export type RunEvent =
   | { kind: "compensated"; id: InvocationId; error?: StoredError; at: number }
   | { kind: "run_cancelled"; reason: StoredError; at: number };
 
+/** The run, and the node of it, that another one goes on from; `input` in place of what the node had got. */
+export interface Fork {
+  readonly runId: string;
+  readonly node: string;
+  readonly input?: Encoded;
+}
+
 export type StepCompleted = Extract<RunEvent, { kind: "step_completed" }>;
 
 /**
@@ -119,7 +126,7 @@ export interface RunState {
   input: Encoded;
   startedAt: number;
   endedAt: number;
-  fork: { runId: string; node: string } | null;
+  fork: Fork | null;
   failure: { node: string; iteration: number; error: StoredError } | null;
   /** Why the run is being cancelled, while what it did is undone, or was cancelled. */
   cancelReason: StoredError | null;
