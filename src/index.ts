@@ -39,6 +39,10 @@ export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdow
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
 export type { DeadLetters } from "./engine/dead-letters.ts";
 
+// Checkpoints of any program
+export { WorkflowCheckpoint, type WorkflowCheckpointOptions } from "./checkpoint.ts";
+export type { CheckpointRow } from "./engine/checkpoints.ts";
+
 // Stores
 export { MemoryStore } from "./stores/memory.ts";
 export { SqliteStore, type SqliteStoreOptions } from "./stores/sqlite.ts";

@@ -49,6 +49,8 @@ import {
   Timeout,
   Workflow,
   type WorkflowDefinition,
+  WorkflowCheckpoint,
+  type WorkflowCheckpointOptions,
   type WorkflowOptions,
 } from "../src/index.ts";
 import { planWorkflow } from "../src/workflow/plan.ts";
@@ -286,6 +288,18 @@ async function redrivesAllowed(options: Partial<EngineOptions>): Promise<number 
   const workflow = new Workflow({ id: "w" }).addNode("n", fail);
   const { deadLetters } = await createEngine({ store: new MemoryStore(), ...options }).run(workflow, undefined);
   return deadLetters[0]?.maxRetries;
+}
+
+/** When a checkpoint is saved by itself for the first time. */
+async function firstCheckpointAfter(options: WorkflowCheckpointOptions): Promise<number> {
+  const runtime = fakeRuntime();
+  const checkpoint = new WorkflowCheckpoint<number>("c", { store: new MemorySharedState(), runtime, ...options });
+  const begun = runtime.clock.now();
+  let after = 0;
+  checkpoint.startAutoCheckpoint(() => (after ||= runtime.clock.now() - begun));
+  await runtime.clock.advance(100_000);
+  await checkpoint.stopAutoCheckpoint();
+  return after;
 }
 
 /** How often a node is started that never ends, each time by another engine that finds the lease of the last run out. */
@@ -690,6 +704,34 @@ const PROBES: Record<string, Probe> = {
       const workflow = new Workflow({ id: "w" }).addNode("n", () => 1);
       const [first, second] = [await engine.run(workflow, undefined), await engine.run(workflow, undefined)];
       return first.runId !== second.runId;
+    },
+  },
+  "WorkflowCheckpointOptions.autoCheckpointIntervalMs": {
+    other: 59_999,
+    observe: (ms) => firstCheckpointAfter({ autoCheckpointIntervalMs: ms as number }),
+  },
+  "WorkflowCheckpointOptions.maxCheckpoints": {
+    other: 4,
+    observe: async (maxCheckpoints) => {
+      const options = { store: new MemorySharedState(), maxCheckpoints } as WorkflowCheckpointOptions;
+      const checkpoint = new WorkflowCheckpoint("c", options);
+      for (let i = 0; i < 9; i++) await checkpoint.save(i);
+      return checkpoint.list().then((rows) => rows.map(({ version }) => version));
+    },
+  },
+  "WorkflowCheckpointOptions.store": {
+    words: "the SQLite file `.holdfast/holdfast.db`, or what `RESILIENCE_STORE_URL` says",
+    holds: async () => {
+      await new WorkflowCheckpoint("by default").save(1);
+      const inFile = new SqliteSharedState(".holdfast/holdfast.db");
+      const found = await WorkflowCheckpoint.listCheckpoints("by default", { store: inFile });
+      await inFile.close();
+      vi.stubEnv("RESILIENCE_STORE_URL", "memory:");
+      vi.resetModules();
+      const another = await import("../src/checkpoint.ts");
+      await new another.WorkflowCheckpoint("elsewhere").save(1);
+      vi.stubEnv("RESILIENCE_STORE_URL", undefined);
+      return found.length === 1 && !(await new WorkflowCheckpoint("elsewhere").exists());
     },
   },
   "ExecuteOptions.store": {

@@ -69,6 +69,10 @@ export interface EventTable {
   "schedule.missed": OfSchedule & { from: number; to: number; count: number | undefined; why: "late" | "overlap" };
   /** It is tried again after `retryDelayMs`. Where that is undefined, the due time is given up. */
   "schedule.failed": OfSchedule & { scheduledAt: number | undefined; error: unknown; retryDelayMs: number | undefined };
+  /** A checkpoint that is passed over; an older one is used. */
+  "checkpoint.damaged": { checkpointId: string; version: number; why: string };
+  /** A save that `startAutoCheckpoint` has made by itself; the next one is tried all the same. */
+  "checkpoint.failed": { checkpointId: string; error: unknown };
   "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
   "retry.exhausted": OfPolicy & { attempts: number; error: unknown; why: string };
   "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };
