@@ -4,6 +4,7 @@
 export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions } from "./workflow.ts";
 export type { WorkflowOptions } from "./workflow/builder.ts";
 export type { Compensation, Migration, TypedNode, WorkflowDefinition } from "./workflow/definition.ts";
+export type { NodeDescription, WorkflowDescription } from "./workflow/description.ts";
 export type { NodeContext, NodeFunction, StepContext } from "./core/node.ts";
 export { type InferInput, type InferOutput, SchemaError, type StandardSchema } from "./core/schema.ts";
 export { type ItemContext, type ItemResult, map, type MapOptions } from "./nodes/map.ts";

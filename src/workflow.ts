@@ -18,6 +18,9 @@ import type {
   TypedNode,
   WorkflowDefinition,
 } from "./workflow/definition.ts";
+import { describeWorkflow, type WorkflowDescription } from "./workflow/description.ts";
+import { mermaidOf } from "./workflow/mermaid.ts";
+import { planWorkflow } from "./workflow/plan.ts";
 import type {
   EdgeArguments,
   EndsOf,
@@ -218,6 +221,19 @@ export class Workflow<
     const result = await engineFor(store).run(this, input as never, run);
     if (result.error !== undefined) throw result.error;
     return result.output as GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>;
+  }
+
+  /**
+   * The workflow as a Mermaid flowchart, which GitHub and many editors draw. Throws `WorkflowDefinitionError` for one
+   * that cannot be run.
+   */
+  toMermaid(): string {
+    return mermaidOf(planWorkflow(this.definition));
+  }
+
+  /** The workflow as plain data, without its functions; what `JSON.stringify` makes of it. */
+  toJSON(): WorkflowDescription {
+    return describeWorkflow(this.definition);
   }
 
   /** What failed runs of this workflow have left on the default store. */

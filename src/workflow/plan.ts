@@ -133,7 +133,7 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
 }
 
 /** Whether a node runs only when another one fails: nothing leads to it. */
-function isStandby({ nodes, edges, fallbacks }: WorkflowDefinition, id: string): boolean {
+export function isStandby({ nodes, edges, fallbacks }: WorkflowDefinition, id: string): boolean {
   if (!fallbacks.some(({ backup }) => backup === id)) return false;
   return !edges.some(({ to }) => to === id) && !nodes.some(({ handoffTo }) => handoffTo.includes(id));
 }
