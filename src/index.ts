@@ -1,7 +1,14 @@
 /** The front door of Holdfast: every public name of the package's main entry, grouped. */
 
 // Workflows and the ways to run them
-export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions } from "./workflow.ts";
+export {
+  Workflow,
+  type DynamicWorkflow,
+  type ExecuteOptions,
+  type FunctionOptions,
+  type FunctionWorkflow,
+  type NodeOptions,
+} from "./workflow.ts";
 export type { WorkflowOptions } from "./workflow/builder.ts";
 export type { Compensation, Migration, TypedNode, WorkflowDefinition } from "./workflow/definition.ts";
 export type { NodeDescription, WorkflowDescription } from "./workflow/description.ts";

@@ -1,4 +1,6 @@
+import { ConfigError } from "./core/errors.ts";
 import type { Handoff, NodeFunction } from "./core/node.ts";
+import { show } from "./core/options.ts";
 import type { StandardSchema } from "./core/schema.ts";
 import type { Store } from "./core/store.ts";
 import { engineFor } from "./default-engine.ts";
@@ -79,6 +81,15 @@ export type DynamicWorkflow = Workflow<
   StandardSchema | undefined
 >;
 
+/** What may be said of a workflow that is one function. */
+export interface FunctionOptions
+  extends Pick<WorkflowOptions, "name" | "version">, Pick<NodeOptions, "retry" | "circuitBreaker" | "timeout"> {}
+
+/** The workflow that `Workflow.from` makes of a function. */
+export type FunctionWorkflow<In, Out> = Workflow<
+  Record<"main", { input: In; output: Exclude<Out, Handoff>; handsOff: false }>
+>;
+
 /**
  * A graph of nodes that is run durably: kill the process anywhere, execute it again with the same run id, and it goes
  * on from what was acknowledged. The type grows with each call, so chain them: node names, mappings and results are
@@ -115,6 +126,42 @@ export class Workflow<
 
   constructor(options: WorkflowOptions<Takes, Gives>) {
     this.#builder = new DefinitionBuilder(options);
+  }
+
+  /**
+   * A plain function as a workflow of one node, which is called `main`. What it does within `ctx.step(name, fn)` is
+   * stored and not done again: not by a retry, and not by the process that goes on after a crash. All else in it runs
+   * again, and must come to the same steps. The workflow has the name of the function, or the one given.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStore, type NodeContext, Workflow } from "holdfast";
+   *
+   * async function signUp(email: string, ctx: NodeContext) {
+   *   const user = await ctx.step("create", () => ({ email, id: 7 }));
+   *   await ctx.step("welcome", () => `mail to ${user.email}`);
+   *   return user.id;
+   * }
+   *
+   * const workflow = Workflow.from(signUp, { retry: { maxAttempts: 5 } });
+   * console.log(await workflow.execute("a@example.com", { store: new MemoryStore() })); // => 7
+   * ```
+   */
+  static from<In, Out>(run: NodeFunction<In, Out>, options?: FunctionOptions): FunctionWorkflow<In, Out>;
+  static from<In, Out>(id: string, run: NodeFunction<In, Out>, options?: FunctionOptions): FunctionWorkflow<In, Out>;
+  static from<In, Out>(
+    first: string | NodeFunction<In, Out>,
+    second?: NodeFunction<In, Out> | FunctionOptions,
+    third?: FunctionOptions,
+  ): FunctionWorkflow<In, Out> {
+    const isNamed = typeof first === "string";
+    const run = (isNamed ? second : first) as NodeFunction<In, Out>;
+    const { name, version, ...policies } = (isNamed ? third : (second as FunctionOptions | undefined)) ?? {};
+    if (typeof run !== "function")
+      throw new ConfigError(`Workflow.from needs the function that the workflow is to be, got ${show(run)}.`);
+    const id = isNamed ? first : run.name;
+    if (id === "") throw new ConfigError('The function has no name. Give the workflow one: Workflow.from("name", fn).');
+    return new Workflow({ id, name, version }).addNode("main", run, policies);
   }
 
   get id(): string {

@@ -81,7 +81,7 @@ flowchart TD
 `);
 });
 
-it("what waits, runs another workflow or can be undone says so, whatever its place in the graph (C5.1, C5.7, C5.8)", () => {
+it("what waits, runs another workflow or can be undone says so, whatever its place in the graph (C5.1, C5.9)", () => {
   const inner = new DefinitionBuilder({ id: "in#ner" });
   inner.addNode("a", () => 1);
   const builder = new DefinitionBuilder({ id: "w" });
