@@ -45,7 +45,14 @@ export type { DueTime } from "./engine/schedule-watch.ts";
 export type { Schedule, ScheduleOptions, ScheduleRow, Schedules } from "./engine/schedules.ts";
 export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdown.ts";
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
-export type { DeadLetters } from "./engine/dead-letters.ts";
+export type { AutoRedriveOptions } from "./engine/auto-redrive.ts";
+export type { DeadLetters, PruneDeadLettersOptions, RedriveOptions } from "./engine/dead-letters.ts";
+export type { DiscardEntry, DiscardReport } from "./engine/discarding.ts";
+export type { DeadLetterSelection } from "./engine/letter-pages.ts";
+export type { DeadLetterGroup, DeadLetterStats } from "./engine/letter-stats.ts";
+export type { PlainDeadLetter } from "./engine/plain-letter.ts";
+export type { Skipped } from "./engine/redrivable.ts";
+export type { RedriveAllOptions, RedriveEntry, RedrivePace, RedriveReport } from "./engine/redriving.ts";
 
 // Checkpoints of any program
 export { WorkflowCheckpoint, type WorkflowCheckpointOptions } from "./checkpoint.ts";

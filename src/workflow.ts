@@ -2,9 +2,10 @@ import { ConfigError } from "./core/errors.ts";
 import type { Handoff, NodeFunction } from "./core/node.ts";
 import { show } from "./core/options.ts";
 import type { StandardSchema } from "./core/schema.ts";
-import type { Store } from "./core/store.ts";
+import type { DeadLetter, Store } from "./core/store.ts";
 import { engineFor } from "./default-engine.ts";
 import type { DeadLetters } from "./engine/dead-letters.ts";
+import type { DiscardReport } from "./engine/discarding.ts";
 import type { RunOptions } from "./engine/engine-options.ts";
 import type { Runnable } from "./engine/runnable.ts";
 import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
@@ -286,6 +287,22 @@ export class Workflow<
   /** What failed runs of this workflow have left on the default store. */
   get deadLetters(): DeadLetters {
     return engineFor().deadLettersOf(this);
+  }
+
+  /** The open dead letters of this workflow, newest first: what failed runs have left that nobody has settled. */
+  getDeadLetterQueue(options: { store?: Store | undefined } = {}): Promise<DeadLetter[]> {
+    return engineFor(options.store).deadLettersOf(this).queue();
+  }
+
+  /**
+   * Discards all open dead letters of this workflow, with a reason. Nothing is deleted: they can be listed until
+   * retention takes them. One whose run is under way is left, and the report says so.
+   */
+  clearDeadLetterQueue(
+    reason: string = "The dead letter queue was cleared.",
+    options: { store?: Store | undefined } = {},
+  ): Promise<DiscardReport> {
+    return engineFor(options.store).deadLettersOf(this).discardAll({}, reason);
   }
 
   static {

@@ -62,6 +62,9 @@ export interface EventTable {
   "dead_letter.entered": OfNode & { deadLetterId: string };
   "dead_letter.redriven": OfRun & { nodeId: string };
   "dead_letter.settled": OfRun & { nodeId: string; deadLetterId: string; status: "succeeded" };
+  "dead_letter.discarded": OfNode & { deadLetterId: string; reason: string };
+  /** A round of the automatic redrive was cut short. The next one comes as if it had not been. */
+  "dead_letter.round_failed": { error: unknown };
   "lease.lost": { runId: string; token: number };
   "journal.damaged": { runId: string; seq: number; why: string };
   "schedule.started": OfSchedule & { runId: string; workflowId: string; scheduledAt: number };

@@ -9,6 +9,7 @@ import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { type Active, Lives, type LivesOptions } from "./lives.ts";
 import { Mailbox } from "./mailbox.ts";
 import { isDead } from "./owner.ts";
+import type { RedriveTerms } from "./redrivable.ts";
 import type { ActiveRun, EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
@@ -87,7 +88,7 @@ export class ActiveRuns {
     const row = await this.#store.get(runId);
     const [letter] =
       row?.status === "failed" ? await this.#store.deadLetters({ runId, status: "pending", limit: 1 }) : [];
-    const errand: Errand = letter === undefined ? { input } : { redrive: letter };
+    const errand: Errand = letter === undefined ? { input } : { redrive: letter, terms: {} };
     const begun = this.#begin(runId, this.#known.prepare(workflow), errand, undefined, true);
     const { signal } = outer.scope;
     const end = (): void => {
@@ -181,16 +182,11 @@ export class ActiveRuns {
     return active as Active<Out>;
   }
 
-  redrive(letter: DeadLetter): Promise<RunResult> {
-    const workflow = this.#known.byId(letter.workflowId);
-    if (workflow === undefined) {
-      throw new NotFoundError(
-        `This engine does not know the workflow "${letter.workflowId}" of dead letter "${letter.id}". Give it to createEngine({ workflows: [...] }).`,
-      );
-    }
+  redrive(letter: DeadLetter, terms: RedriveTerms): Promise<RunResult> {
+    const prepared = this.#known.preparedOf(letter);
     if (this.#active.has(letter.runId))
       throw new RunInUseError(letter.runId, `Run "${letter.runId}" is under way; redrive it when it has ended.`);
-    return this.#begin(letter.runId, this.#known.prepare(workflow), { redrive: letter }, undefined).result;
+    return this.#begin(letter.runId, prepared, { redrive: letter, terms }, undefined).result;
   }
 
   #begin(

@@ -1,9 +1,20 @@
 import type { ValueType } from "../core/codec.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
-import { aFunction, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
+import {
+  aBoolean,
+  aFunction,
+  anObject,
+  anything,
+  checkOptions,
+  either,
+  positiveMs,
+  type Rules,
+  wholeNumber,
+} from "../core/options.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Store } from "../core/store.ts";
+import type { AutoRedriveOptions } from "./auto-redrive.ts";
 import type { Runnable } from "./runnable.ts";
 
 export interface EngineOptions {
@@ -22,6 +33,8 @@ export interface EngineOptions {
   maxCrashes?: number | undefined;
   /** How often a dead letter may be redriven before it is quarantined. @default 3 */
   maxRetries?: number | undefined;
+  /** Redrives dead letters by itself when their `nextRetryAt` has come. `true` is an empty object. @default false */
+  autoRedrive?: boolean | AutoRedriveOptions | undefined;
   /** Classes whose instances may be stored. */
   types?: readonly ValueType[] | undefined;
   /** Called with every event of this engine's runtime. */
@@ -44,6 +57,7 @@ const RULES: Rules<EngineOptions> = {
   leaseMs: positiveMs,
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
+  autoRedrive: either(aBoolean, anObject),
   types: anything,
   onEvent: aFunction,
   runtime: anything,

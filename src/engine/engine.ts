@@ -1,11 +1,13 @@
 import { Codec } from "../core/codec.ts";
 import type { HoldfastEvent } from "../core/events.ts";
+import { HoldfastError } from "../core/errors.ts";
 import { anId, anything, checkId, checkOptions, type Rules } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { systemRuntime } from "../core/runtime.ts";
 import { validate } from "../core/schema.ts";
 import type { RunFilter, RunRow, Store } from "../core/store.ts";
 import { ActiveRuns, handleOf } from "./active-runs.ts";
+import { redriveNowAndThen } from "./auto-redrive.ts";
 import { DeadLetters } from "./dead-letters.ts";
 import { type EngineOptions, engineOptions, type RunOptions } from "./engine-options.ts";
 import { EventStream, type EventStreamOptions } from "./event-stream.ts";
@@ -14,6 +16,7 @@ import { type History, readable } from "./history-events.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
 import { type CancelOptions, Messenger, type SignalOptions } from "./messenger.ts";
+import type { RedrivePort } from "./redriving.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
@@ -44,6 +47,8 @@ export class Engine {
   readonly #unsubscribe: () => void;
   readonly #closing: Closing;
   readonly #messenger: Messenger;
+  readonly #letters: RedrivePort;
+  readonly #redrives: AbortController = new AbortController();
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
@@ -63,13 +68,25 @@ export class Engine {
       clock: runtime.clock,
       refuse: async () => {
         const runs = this.#runs.refuse();
+        this.#redrives.abort(
+          new HoldfastError("ENGINE_CLOSED", "The engine was closed. Redrive what is left with another one."),
+        );
         await this.schedules.close();
         return runs;
       },
       end: () => this.#end(),
     });
     this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
-    this.deadLetters = new DeadLetters(store, (letter) => this.#runs.redrive(letter));
+    this.#letters = {
+      ...{ store, runtime, known: this.#known, closed: this.#redrives.signal },
+      redrive: async (letter, terms) => this.#runs.redrive(letter, terms),
+    };
+    this.deadLetters = new DeadLetters(this.#letters);
+    const { autoRedrive = false } = checked;
+    if (autoRedrive !== false)
+      redriveNowAndThen(runtime, this.#redrives.signal, autoRedrive === true ? {} : autoRedrive, (pace) =>
+        this.deadLetters.redriveDue(pace),
+      );
     this.schedules = new Schedules({
       runtime,
       state: store.state,
@@ -202,7 +219,7 @@ export class Engine {
   /** The dead letters of one workflow. It may be redriven without having been run here before. */
   deadLettersOf(workflow: Runnable): DeadLetters {
     this.#known.prepare(workflow);
-    return new DeadLetters(this.#store, (letter) => this.#runs.redrive(letter), workflow.definition.id);
+    return new DeadLetters(this.#letters, workflow.definition.id);
   }
 
   /**

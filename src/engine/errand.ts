@@ -5,13 +5,13 @@ import { outlineChanges } from "../workflow/fingerprint.ts";
 import type { Plan } from "../workflow/plan.ts";
 import { invocationIdOf, invocationKey, type Visit } from "../workflow/invocation-id.ts";
 import type { Fork, RunEvent, RunState } from "../workflow/run-state.ts";
-import { checkRedrivable } from "./dead-letters.ts";
 import { definitionChanges } from "./definition-change.ts";
 import { eventsOfFork, type ForkErrand } from "./fork.ts";
 import type { Journal } from "./journal.ts";
+import { beginsRedrive, checkRedrivable, type RedriveTerms } from "./redrivable.ts";
 
 /** What is to be done with a run: start it or carry it on with this input, or redrive a dead letter of it. */
-export type Errand = { input: string; fork?: ForkErrand } | { redrive: DeadLetter };
+export type Errand = { input: string; fork?: ForkErrand } | { redrive: DeadLetter; terms: RedriveTerms };
 
 /** Stages what an errand begins with; gives the dead letters that are being redriven, by node visit. */
 export async function stageErrand(
@@ -27,10 +27,9 @@ export async function stageErrand(
   const changes = state.status === "new" ? [] : definitionChanges(runId, plan, state, codec, at);
   if ("redrive" in errand) {
     // Read anew under the lease: whoever held it until now may have redriven the same entry.
-    const letter = checkRedrivable(errand.redrive.id, await store.deadLetter(errand.redrive.id), store.location);
-    // A run that went on without the node may have completed.
-    const wentOn = state.status === "completed" && state.invocations.get(letter.invocationId)?.status === "failed";
-    if (state.status === "failed" || wentOn) {
+    const { id } = errand.redrive;
+    const letter = checkRedrivable(id, await store.deadLetter(id), store.location, errand.terms);
+    if (beginsRedrive(runId, state, letter)) {
       journal.stage({ kind: "node_redriven", ...visitOf(letter), at });
       for (const change of changes) journal.stage(change);
       const retrying: DeadLetter = { ...renamedLetter(letter, changes), status: "retrying", nextRetryAt: null };
@@ -38,8 +37,7 @@ export async function stageErrand(
       journal.keep(retrying);
       return redriving.set(retrying.invocationId, retrying);
     }
-    // Where its redriver has died, the same redrive goes on and does not count again.
-    if (state.status !== "running" || !redriving.has(letter.invocationId)) throw notToBeRedriven(runId, state, letter);
+    // Its redriver has died: the same redrive goes on, and does not count again.
   }
   if (state.status === "new") {
     const { outline, fingerprint, definition } = plan;
@@ -80,15 +78,6 @@ async function lettersOfEarlierLife(store: Store, { state, runId }: Journal): Pr
 function visitOf({ invocationId }: DeadLetter): Visit {
   const { node, iteration } = invocationIdOf(invocationId);
   return { node, iteration };
-}
-
-function notToBeRedriven(runId: string, { status }: RunState, { id }: DeadLetter): RunInUseError {
-  return new RunInUseError(
-    runId,
-    status === "running"
-      ? `Run "${runId}" of dead letter "${id}" has not ended. Run it again with its id, and redrive the entry when it has failed.`
-      : `Run "${runId}" of dead letter "${id}" is ${status}: nothing of it is left to do. Start the work anew under another run id.`,
-  );
 }
 
 /** What a run remembers of how it was started. */
