@@ -8,6 +8,7 @@ import { DAMAGE } from "./engine-damage-cases.ts";
 import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
 import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
+import { REDRIVES } from "./engine-redrive-cases.ts";
 import { SCHEMAS } from "./engine-schema-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
 import { VALUES } from "./engine-value-cases.ts";
@@ -56,6 +57,7 @@ export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
     WAITING,
     COMPENSATION,
     INNER_RUNS,
+    REDRIVES,
   ].flatMap((cases: EngineCases) =>
     Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );

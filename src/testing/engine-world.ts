@@ -66,6 +66,14 @@ export interface RunOutcome {
   resumed: boolean;
 }
 
+/** What became of several dead letters that were to be redriven. */
+export interface RedriveOutcome {
+  succeeded: number;
+  failed: number;
+  skipped: number;
+  entries: readonly { id: string; outcome: string; skipped?: { code?: string | undefined } }[];
+}
+
 /** What the cases need of an engine. */
 export interface EngineUnderTest<W> {
   run(workflow: W, input: unknown, options?: { runId?: string; signal?: AbortSignal }): Promise<RunOutcome>;
@@ -77,7 +85,9 @@ export interface EngineUnderTest<W> {
   readonly deadLetters: {
     list(filter?: DeadLetterFilter): Promise<DeadLetter[]>;
     get(id: string): Promise<DeadLetter | undefined>;
-    redrive(id: string): Promise<RunOutcome>;
+    redrive(id: string, options?: { force?: boolean }): Promise<RunOutcome>;
+    redriveAll(selection: { nodeId?: string }, options?: { concurrency?: number }): Promise<RedriveOutcome>;
+    discard(id: string, reason: string): Promise<DeadLetter>;
   };
   close(): Promise<unknown>;
 }
