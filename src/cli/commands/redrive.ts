@@ -142,7 +142,9 @@ async function concludeAll(redriver: Redriver, report: RedriveReport, isDry: boo
     return EXIT.OK;
   }
   if (report.left > 0)
-    terminal.talk(`There are ${report.left} more; --limit lets no more than ${options.limit} through.`);
+    terminal.talk(
+      `There ${report.left === 1 ? "is" : "are"} ${report.left} more; --limit lets no more than ${options.limit} through.`,
+    );
   if (isDry) return foretell(redriver, entries);
   const redriven = report.succeeded + report.failed;
   const notRedriven = entries.length - redriven;
