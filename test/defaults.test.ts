@@ -60,6 +60,7 @@ import { forget } from "./leak-oracle.ts";
 import { ENGINE_PROBES } from "./engine-probes.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
+import { REDRIVE_PROBES } from "./redrive-probes.ts";
 import { SCHEDULE_PROBES } from "./schedule-probes.ts";
 
 const pragmas: string[] = [];
@@ -764,6 +765,7 @@ const PROBES: Record<string, Probe> = {
   },
   "ResilientQueueRunOptions.resumeFromCheckpoint": { other: false, observe: whatAnOldRunGives },
   "ResilientQueueRunOptions.enableCheckpointing": { other: false, observe: whatIsKept },
+  ...REDRIVE_PROBES,
   ...SCHEDULE_PROBES,
   ...ENGINE_PROBES,
 };

@@ -11,6 +11,7 @@ const PAGES: Record<string, number> = {
   "README.md": 3,
   "docs/behaviour.md": 0,
   "docs/cli.md": 1,
+  "docs/dead-letters.md": 5,
   "docs/engine.md": 5,
   "docs/errors.md": 2,
   "docs/events.md": 2,
