@@ -73,9 +73,11 @@ describe("redriveAll", () => {
     const [a] = await world.fail(engine, "a", "b", "c", "d");
     await engine.deadLetters.redrive(a!);
     world.broken.clear();
-    const report = await engine.deadLetters.redriveAll({}, { limit: 2 });
-    expect(outcomes(report)).toEqual(["a skipped DEAD_LETTER_QUARANTINED", "b succeeded", "c succeeded"]);
-    expect(report.left).toBe(1);
+    const report = await engine.deadLetters.redriveAll({}, { limit: 1 });
+    expect(outcomes(report)).toEqual(["a skipped DEAD_LETTER_QUARANTINED", "b succeeded"]);
+    expect(report.left).toBe(2);
+    const rest = await engine.deadLetters.redriveAll({ status: "pending" }, { limit: 1, concurrency: 8 });
+    expect([outcomes(rest), rest.left]).toEqual([["c succeeded"], 1]);
     const forced = await engine.deadLetters.redriveAll({ status: "permanent_failure" }, { force: true });
     expect(outcomes(forced)).toEqual(["a succeeded"]);
   });

@@ -127,7 +127,6 @@ export async function redriveLetters(
   }
 
   async function settle(id: string): Promise<void> {
-    begun++;
     const entry = dryRun ? await foretold(port, id, terms) : await redriven(port, id, terms, turn);
     if (entry.outcome === "skipped") begun--;
     report[entry.outcome]++;
@@ -138,6 +137,7 @@ export async function redriveLetters(
   async function work(): Promise<void> {
     while (position < meant.length && begun < limit && broken === null) {
       const { id, runId } = meant[position++]!;
+      begun++;
       // A run can be redriven from one of its nodes at a time.
       const own = Promise.resolve(busy.get(runId)).then(() => (broken === null ? settle(id) : undefined));
       busy.set(
