@@ -9,7 +9,7 @@ import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { type Active, Lives, type LivesOptions } from "./lives.ts";
 import { Mailbox } from "./mailbox.ts";
 import { isDead } from "./owner.ts";
-import type { RedriveTerms } from "./redrivable.ts";
+import { type RedriveTerms, underWayError } from "./redrivable.ts";
 import type { ActiveRun, EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
@@ -184,8 +184,7 @@ export class ActiveRuns {
 
   redrive(letter: DeadLetter, terms: RedriveTerms): Promise<RunResult> {
     const prepared = this.#known.preparedOf(letter);
-    if (this.#active.has(letter.runId))
-      throw new RunInUseError(letter.runId, `Run "${letter.runId}" is under way; redrive it when it has ended.`);
+    if (this.#active.has(letter.runId)) throw underWayError(letter.runId);
     return this.#begin(letter.runId, prepared, { redrive: letter, terms }, undefined).result;
   }
 

@@ -78,7 +78,8 @@ export class Engine {
     });
     this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
     this.#letters = {
-      ...{ store, runtime, known: this.#known, closed: this.#redrives.signal },
+      ...{ store, runtime, known: this.#known, codec: this.#settings.codec, closed: this.#redrives.signal },
+      isUnderWay: (runId) => this.#runs.has(runId),
       redrive: async (letter, terms) => this.#runs.redrive(letter, terms),
     };
     this.deadLetters = new DeadLetters(this.#letters);

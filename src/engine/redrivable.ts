@@ -58,6 +58,10 @@ export function beginsRedrive(runId: string, state: RunState, letter: DeadLetter
   );
 }
 
+export function underWayError(runId: string): RunInUseError {
+  return new RunInUseError(runId, `Run "${runId}" is under way; redrive it when it has ended.`);
+}
+
 /** Throws where a living executor has the run. */
 export function checkUnheld({ runId, owner, leaseUntil }: RunRow, now: number): void {
   if (owner !== null && leaseUntil > now && !isDead(owner)) throw runHeldError(runId, owner, leaseUntil - now);

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LetterWorld, outcomes } from "../../test/letter-world.ts";
+import type { StandardSchema } from "../core/schema.ts";
+import { waitForSignal } from "../nodes/wait.ts";
 import { FaultyStore } from "../testing/faulty-store.ts";
 import { record } from "../testing/fake-clock.ts";
 import { Workflow } from "../workflow.ts";
@@ -103,7 +105,7 @@ describe("redriveAll", () => {
     const changed = new Workflow({ id: "changed" }).addNode("node", () => Promise.reject(new Error("v1")));
     const changer = world.engine({ workflows: [changed] });
     await changer.run(changed, undefined as never, { runId: "changed" });
-    const changedSince = new Workflow({ id: "changed" }).addNode("node", () => 1).addNode("more", () => 1);
+    const changedSince = new Workflow({ id: "changed" }).addNode("other", () => 1);
     const busy = world.engine();
     await world.fail(busy, "busy");
     world.broken.clear();
@@ -132,6 +134,78 @@ describe("redriveAll", () => {
       "strange skipped NOT_FOUND",
     ]);
     expect(foretold).toMatchObject({ redrivable: 1, succeeded: 0, skipped: 5 });
+  });
+
+  test("goes on with the next entry when one is settled and its run waits, or only a signal leads on (C7.2)", async () => {
+    let isDown = true;
+    const flaky = (): string => {
+      if (isDown) throw new Error("down");
+      return "up";
+    };
+    const asks = new Workflow({ id: "asks" })
+      .addNode("node", flaky)
+      .addNode("ask", waitForSignal({ name: "answer" }))
+      .connect("node", "ask");
+    const isAsked = new Workflow({ id: "is-asked", concurrency: 2 }).addNode("node", flaky, {
+      retry: { maxAttempts: 2, initialDelayMs: 600_000, jitter: "none" },
+    });
+    const engine = world.engine({ workflows: [asks, isAsked, world.work] });
+    await engine.run(asks, undefined, { runId: "asks" });
+    await world.finish(engine.run(isAsked, undefined, { runId: "is-asked" }), 60_000);
+    await world.fail(engine, "last");
+    world.broken.clear();
+    const redriving = world.finish(engine.deadLetters.redriveAll({}), 60_000);
+    await world.runtime.clock.advance(1000);
+    isDown = false;
+    const report = await redriving;
+    // The second was tried again ten minutes later, which time leads to: that is worth being waited for.
+    expect(outcomes(report)).toEqual(["asks failed", "is-asked succeeded", "last succeeded"]);
+    const again = await world.finish(engine.deadLetters.redriveAll({}), 60_000);
+    expect(outcomes(again)).toEqual(["asks succeeded"]);
+    expect((await world.store.get("asks"))?.status).toBe("waiting");
+    await engine.signal("asks", "answer", "yes");
+    await world.settle();
+    expect((await world.store.get("asks"))?.status).toBe("completed");
+  });
+
+  test("does not stay with an entry whose node itself waits for a signal, and says so (C7.2)", async () => {
+    // It lets the signal through when it is sent, and refuses it when it is taken.
+    let looks = 0;
+    const fickle: StandardSchema<unknown, string> = {
+      "~standard": {
+        ...{ version: 1, vendor: "test" },
+        validate: (value) => (++looks === 2 ? { issues: [{ message: "not now" }] } : { value: value as string }),
+      },
+    };
+    const asks = new Workflow({ id: "asks" }).addNode("ask", waitForSignal({ name: "answer" }), { output: fickle });
+    const engine = world.engine({ workflows: [asks, world.work] });
+    const asked = engine.run(asks, undefined, { runId: "asks" });
+    await world.settle();
+    await engine.signal("asks", "answer", "no");
+    expect((await world.finish(asked)).status).toBe("failed");
+    await world.fail(engine, "last");
+    world.broken.clear();
+    const report = await world.finish(engine.deadLetters.redriveAll({}));
+    expect(outcomes(report)).toEqual(["asks waiting", "last succeeded"]);
+    expect(report).toMatchObject({ waiting: 1, succeeded: 1, failed: 0 });
+    expect(outcomes(await engine.deadLetters.redriveAll({}))).toEqual(["asks skipped RUN_IN_USE"]);
+    expect(outcomes(await engine.deadLetters.redriveAll({}, { dryRun: true }))).toEqual(["asks skipped RUN_IN_USE"]);
+    await engine.signal("asks", "answer", "yes");
+    await world.settle();
+    expect((await engine.deadLetters.list({ runId: "asks" }))[0]).toMatchObject({ status: "succeeded", retryCount: 1 });
+  });
+
+  test("an entry whose run was cancelled in mid-redrive is left to be discarded (C7.2)", async () => {
+    const engine = world.engine();
+    const [id] = await world.fail(engine, "a");
+    world.workMs = 1000;
+    const redriving = engine.deadLetters.redriveAll({});
+    await world.settle();
+    await engine.cancel("a", "enough");
+    expect(outcomes(await redriving)).toEqual(["a failed"]);
+    expect(outcomes(await engine.deadLetters.redriveAll({}))).toEqual(["a skipped RUN_IN_USE"]);
+    await engine.deadLetters.discard(id!, "cancelled");
+    expect((await engine.deadLetters.stats()).open).toBe(0);
   });
 
   test("refuses what it does not know, so that a slip of the pen does not choose everything (C0.3)", async () => {

@@ -1,7 +1,9 @@
+import type { Codec } from "../core/codec.ts";
 import type { DeadLetter, DeadLetterStatus, Store } from "../core/store.ts";
 import { aBoolean, aFunction, anything, checkOptions, durationMs, type Rules, wholeNumber } from "../core/options.ts";
 import { callHook } from "../core/events.ts";
 import type { Runtime } from "../core/runtime.ts";
+import { definitionChanges } from "./definition-change.ts";
 import { checkSameRun } from "./errand.ts";
 import { readHistory } from "./history.ts";
 import type { KnownWorkflows } from "./known-workflows.ts";
@@ -13,6 +15,7 @@ import {
   type RedriveTerms,
   type Skipped,
   skipped,
+  underWayError,
 } from "./redrivable.ts";
 import type { RunResult } from "./run-result.ts";
 
@@ -21,6 +24,9 @@ export interface RedrivePort {
   readonly store: Store;
   readonly runtime: Runtime;
   readonly known: KnownWorkflows;
+  readonly codec: Codec;
+  /** Whether a run is under way in this engine, be it that it waits. */
+  isUnderWay(runId: string): boolean;
   redrive(letter: DeadLetter, terms: RedriveTerms): Promise<RunResult>;
   /** Aborts when the engine closes: nobody waits for the next turn of a redrive then. */
   readonly closed: AbortSignal;
@@ -55,9 +61,10 @@ export interface RedriveEntry {
   nodeId: string;
   /**
    * `succeeded` says that the node has; the run may have failed at another node since. `failed` is an entry that is as
-   * open as before. `redrivable` is what a dry run says.
+   * open as before. `waiting` is one whose run waits for a signal before the node has settled: it goes on by itself.
+   * `redrivable` is what a dry run says.
    */
-  outcome: "succeeded" | "failed" | "skipped" | "redrivable";
+  outcome: "succeeded" | "failed" | "waiting" | "skipped" | "redrivable";
   /** The entry as it stands now: its status, the message of its error, and how often it was redriven. */
   status: DeadLetterStatus;
   error: string;
@@ -71,6 +78,7 @@ export interface RedriveEntry {
 export interface RedriveReport {
   succeeded: number;
   failed: number;
+  waiting: number;
   skipped: number;
   /** What a dry run would have redriven. */
   redrivable: number;
@@ -112,7 +120,8 @@ export async function redriveLetters(
   for await (const { id, runId } of letters) meant.push({ id, runId });
   meant.reverse();
   const stop = signal === undefined ? port.closed : AbortSignal.any([signal, port.closed]);
-  const report: RedriveReport = { succeeded: 0, failed: 0, skipped: 0, redrivable: 0, left: 0, entries: [] };
+  const counts = { succeeded: 0, failed: 0, waiting: 0, skipped: 0, redrivable: 0, left: 0 };
+  const report: RedriveReport = { ...counts, entries: [] };
   const busy = new Map<string, Promise<unknown>>();
   let position = 0;
   let begun = 0;
@@ -168,18 +177,42 @@ async function redriven(
     return { ...entryOf(before), outcome: "skipped", skipped: skipped(error) };
   }
   await turn();
+  let isParked: boolean;
   try {
-    await port.redrive(before, terms);
+    isParked = await carriedOn(port, before, terms);
   } catch (error) {
     return { ...entryOf(await found(store, id)), outcome: "skipped", skipped: skipped(error) };
   }
   const after = await found(store, id);
-  return { ...entryOf(after), outcome: after.status === "succeeded" ? "succeeded" : "failed" };
+  const isOpen = isParked && after.status === "retrying" ? "waiting" : "failed";
+  return { ...entryOf(after), outcome: after.status === "succeeded" ? "succeeded" : isOpen };
+}
+
+/**
+ * Resolves when the run has ended, or waits with nothing more to be learnt of the entry soon: it is settled, or only a
+ * signal leads on. That may take days, and the others are to have their turn. Gives whether it waits.
+ */
+async function carriedOn(port: RedrivePort, letter: DeadLetter, terms: RedriveTerms): Promise<boolean> {
+  const { store, runtime } = port;
+  let park = (): void => {};
+  const parked = new Promise<true>((resolve) => (park = () => resolve(true)));
+  const look = async (wakeAt: number | null): Promise<void> => {
+    if (wakeAt === null || (await store.deadLetter(letter.id))?.status !== "retrying") park();
+  };
+  const unsubscribe = runtime.events.on((event) => {
+    // Where the store is in trouble the run has to say so itself.
+    if (event.type === "run.waiting" && event.runId === letter.runId) look(event.wakeAt).catch(() => {});
+  });
+  try {
+    return await Promise.race([parked, port.redrive(letter, terms).then(() => false)]);
+  } finally {
+    unsubscribe();
+  }
 }
 
 /** What a redrive would come to, as far as that can be seen without beginning it. */
 async function foretold(
-  { store, runtime, known }: RedrivePort,
+  { store, runtime, known, codec, isUnderWay }: RedrivePort,
   id: string,
   terms: RedriveTerms,
 ): Promise<RedriveEntry> {
@@ -189,8 +222,10 @@ async function foretold(
     const { plan } = known.preparedOf(checkRedrivable(id, letter, store.location, terms));
     const history = await readHistory(store, runId);
     if (history === undefined) throw notFoundError(id, store.location);
+    if (isUnderWay(runId)) throw underWayError(runId);
     checkUnheld(history.row, runtime.clock.wallNow());
     checkSameRun(runId, plan, history.state, history.state.input);
+    definitionChanges(runId, plan, history.state, codec, runtime.clock.wallNow());
     beginsRedrive(runId, history.state, letter);
     return { ...entryOf(letter), outcome: "redrivable" };
   } catch (error) {

@@ -1,3 +1,4 @@
+import { plainCodec } from "../../core/codec.ts";
 import { ConfigError, HoldfastError, NotFoundError } from "../../core/errors.ts";
 import { systemRuntime } from "../../core/runtime.ts";
 import type { DeadLetter, Store } from "../../core/store.ts";
@@ -113,7 +114,8 @@ async function redriveAll(redriver: Redriver): Promise<number> {
 function lettersCarriedOut(redriver: Redriver, closed: AbortSignal): DeadLetters {
   const { store, known } = redriver;
   return new DeadLetters({
-    ...{ store, known, closed, runtime: systemRuntime },
+    ...{ store, known, closed, runtime: systemRuntime, codec: plainCodec },
+    isUnderWay: () => false,
     async redrive(letter, terms) {
       const ending = await carryOn(redriver, letter, terms);
       if ("interruptedBy" in ending) throw closed.reason;
@@ -123,11 +125,12 @@ function lettersCarriedOut(redriver: Redriver, closed: AbortSignal): DeadLetters
 }
 
 function tell(terminal: Terminal, entry: RedriveEntry, json: boolean | undefined): void {
-  const { id, runId, status, error, skipped } = entry;
+  const { id, runId, status, error, outcome, skipped } = entry;
   if (skipped !== undefined) terminal.talk(clean(`${id} was not redriven: ${skipped.why}`));
   if (json) terminal.print(jsonLine(entry));
   else if (skipped === undefined)
     terminal.print(clean(`${id} of run ${runId} ${status}${status === "succeeded" ? "" : `: ${error}`}`));
+  if (outcome === "waiting") terminal.talk(clean(`Run ${runId} waits for a signal, and goes on by itself then.`));
 }
 
 /** Says what became of several entries, or would; gives the exit code. */
@@ -146,7 +149,7 @@ async function concludeAll(redriver: Redriver, report: RedriveReport, isDry: boo
       `There ${report.left === 1 ? "is" : "are"} ${report.left} more; --limit lets no more than ${options.limit} through.`,
     );
   if (isDry) return foretell(redriver, entries);
-  const redriven = report.succeeded + report.failed;
+  const redriven = report.succeeded + report.failed + report.waiting;
   const notRedriven = entries.length - redriven;
   const rest = notRedriven === 0 ? "" : ` ${notRedriven} not redriven.`;
   terminal.talk(`${counted(redriven, "dead letter")} redriven, ${report.failed} failed again.${rest}`);
