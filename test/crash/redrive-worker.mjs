@@ -27,7 +27,7 @@ const order = new Workflow({ id: "order" })
   .connect("pay", "send");
 
 const store = new SqliteStore(path);
-const engine = createEngine({ store, workflows: [order], leaseMs: 2000 });
+const engine = createEngine({ store, workflows: [order], leaseMs: 10_000 });
 process.stdout.write("up\n");
 for (let n = 0; n < runs; n++) await engine.run(order, n, { runId: `r${n}` });
 while (runs === 0 && (await engine.deadLetters.queue()).length > 0) {
