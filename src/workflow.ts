@@ -8,7 +8,10 @@ import type { DeadLetters } from "./engine/dead-letters.ts";
 import type { DiscardReport } from "./engine/discarding.ts";
 import type { RunOptions } from "./engine/engine-options.ts";
 import type { Runnable } from "./engine/runnable.ts";
+import type { BudgetOptions } from "./policies/budget-options.ts";
+import type { BulkheadOptions } from "./policies/bulkhead.ts";
 import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
+import type { RateLimiterOptions } from "./policies/rate-limits.ts";
 import type { RetryOptions } from "./policies/retry.ts";
 import type { TimeoutOptions } from "./policies/timeout.ts";
 import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
@@ -53,6 +56,10 @@ export interface NodeOptions<Given = unknown, In = unknown, Made = unknown, Out 
   circuitBreaker?: CircuitBreakerOptions | undefined;
   /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
   timeout?: TimeoutOptions | undefined;
+  rateLimit?: RateLimiterOptions | undefined;
+  bulkhead?: BulkheadOptions | undefined;
+  /** Of one run, unless it has a `sharedState`. */
+  budget?: BudgetOptions | undefined;
   /** What is delivered to it, with the fields that its function gets. What does not fit is not tried again. */
   input?: StandardSchema<Given, In> | undefined;
   /** What its function gives. What does not fit is not tried again; what the schema makes of it is stored. */
@@ -247,6 +254,27 @@ export class Workflow<
   /** How long each call of the node may take, and all of them together. */
   configureTimeout(id: keyof Nodes & string, timeout: TimeoutOptions): this {
     this.#builder.configure(id, { timeout });
+    return this;
+  }
+
+  /** How many calls of the node may be made per interval, in all runs of an engine together. */
+  configureRateLimit(id: keyof Nodes & string, rateLimit: RateLimiterOptions): this {
+    this.#builder.configure(id, { rateLimit });
+    return this;
+  }
+
+  /** How many calls of the node may be under way at the same time, in all runs of an engine together. */
+  configureBulkhead(id: keyof Nodes & string, bulkhead: BulkheadOptions): this {
+    this.#builder.configure(id, { bulkhead });
+    return this;
+  }
+
+  /**
+   * What the node may spend in one run, over all its visits, attempts and restarts; with a `sharedState`, in all runs
+   * together. With an `estimate` each call reserves it first; without, the function spends by `ctx.budget`.
+   */
+  configureBudget(id: keyof Nodes & string, budget: BudgetOptions): this {
+    this.#builder.configure(id, { budget });
     return this;
   }
 

@@ -23,6 +23,7 @@ import {
   createEngine,
   type EngineOptions,
   Fallback,
+  type ForkOptions,
   Hedge,
   type HedgeOptions,
   type HoldfastError,
@@ -735,6 +736,15 @@ const PROBES: Record<string, Probe> = {
       return found.length === 1 && !(await new WorkflowCheckpoint("elsewhere").exists());
     },
   },
+  "ForkOptions.input": { words: "what it had got", holds: async () => (await forked({})) === 2 },
+  "ForkOptions.runId": {
+    words: "a new id",
+    holds: async () => {
+      const ids: string[] = [];
+      await forked({}, ids);
+      return ids.length === 2 && ids[0] !== ids[1];
+    },
+  },
   "ExecuteOptions.store": {
     words: "the SQLite file `.holdfast/holdfast.db`, or what `RESILIENCE_STORE_URL` says",
     holds: async () => {
@@ -769,6 +779,23 @@ const PROBES: Record<string, Probe> = {
   ...SCHEDULE_PROBES,
   ...ENGINE_PROBES,
 };
+
+/** What a fork from the second of two nodes gives, twice; with the ids of the new runs. */
+async function forked(options: Partial<ForkOptions>, ids: string[] = []): Promise<unknown> {
+  const workflow = new Workflow({ id: "w" })
+    .addNode("a", () => 1)
+    .addNode("b", (n: number) => n + 1)
+    .connect("a", "b");
+  const engine = createEngine({ store: new MemoryStore() });
+  await engine.run(workflow, undefined, { runId: "r" });
+  let output: unknown;
+  for (let i = 0; i < 2; i++) {
+    const { runId, result } = await engine.fork(workflow, "r", { fromNode: "b", ...options });
+    ids.push(runId);
+    output = (await result).output;
+  }
+  return output;
+}
 
 function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {
   return new Workflow({ id: "w", ...workflow }).addNode("n", () => 1, node);

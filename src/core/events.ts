@@ -58,6 +58,12 @@ export interface EventTable {
   "node.compensated": OfNode & { error: unknown };
   /** What a node says of how far it has come; nothing of it is stored. */
   "node.progress": OfNode & { report: unknown };
+  /** What a node says by `ctx.log`. */
+  "node.log": OfNode & {
+    level: "debug" | "info" | "warn" | "error";
+    message: string;
+    fields: Readonly<Record<string, unknown>> | undefined;
+  };
   "value.large": OfRun & { nodeId: string; bytes: number };
   "dead_letter.entered": OfNode & { deadLetterId: string };
   "dead_letter.redriven": OfRun & { nodeId: string };

@@ -30,11 +30,31 @@ export interface NodeContext {
    * all that it did was undone. Throws `ConfigError` on a store that is no SQL database. @default name "transaction"
    */
   transaction<T>(work: (sql: SqlTransaction) => T, name?: string): Promise<T>;
+  /** What this node may still spend in this run, by `configureBudget`; without that it only counts. */
+  readonly budget: NodeBudget;
+  /** Whether its budget does not cover the usual call, and a cheaper one is to be made. */
+  readonly degraded: boolean;
+  /** Says something about this invocation, as the event `node.log`. Nothing of it is stored. */
+  readonly log: NodeLog;
   /** Ends the node: `return ctx.handoff(id, message)` makes `message` the input of that node, and no edge is taken. */
   handoff(nodeId: string, message: unknown): Handoff;
   /** Reports how far the node has come, as the event `node.progress`. Nothing of it is stored. */
   progress(report: unknown): void;
 }
+
+/** The budget of a node in one run. Amounts are in the unit of its limit; without a limit they are US dollars. */
+export interface NodeBudget {
+  /** Counts what has been spent, also where it is more than there was. */
+  charge(amount: number): void;
+  /** Holds an amount until it is settled with what was really spent, or released. Throws `BudgetExceededError`. */
+  reserve(amount: number): { settle(actual: number): void; release(): void };
+  readonly remaining: number;
+}
+
+/** Says things as events, at four levels. */
+export type NodeLog = Readonly<
+  Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Readonly<Record<string, unknown>>) => void>
+>;
 
 /** What the function of a step gets. */
 export interface StepContext {

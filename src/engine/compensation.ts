@@ -48,7 +48,7 @@ async function undo(
   const { codec, runtime } = run.settings;
   let attempts = 0;
   const attempt = async (call: Call): Promise<unknown> =>
-    compensation(codec.decode(output) as never, new InvocationContext(run, id, ++attempts, call, true));
+    compensation(codec.decode(output) as never, new InvocationContext(run, id, ++attempts, call, { undoes: true }));
   const { policy } = run.guards.get(id.backup ?? id.node)!;
   return policy === null ? attempt(callFrom(runtime.clock, { signal })) : policy.execute(attempt, { signal });
 }

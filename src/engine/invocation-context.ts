@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { promiseMistake } from "../core/at-once.ts";
 import type { Call } from "../core/call.ts";
 import { ConfigError } from "../core/errors.ts";
-import { Handoff, type NodeContext, type StepContext } from "../core/node.ts";
+import { Handoff, type NodeBudget, type NodeContext, type NodeLog, type StepContext } from "../core/node.ts";
 import { checkId } from "../core/options.ts";
 import type { SqlTransaction } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import type { StepCompleted } from "../workflow/run-state.ts";
+import { nodeBudget } from "./node-budget.ts";
 import type { ActiveRun } from "./run.ts";
 
 /**
@@ -30,12 +31,21 @@ export class InvocationContext implements NodeContext {
   /** Whether it is that of a compensation, which is no part of the invocation and has another key. */
   readonly #undoes: boolean;
 
-  constructor(run: ActiveRun, id: InvocationId, attempt: number, call: Call, undoes = false) {
+  readonly #onSpent: (amount: number) => void;
+
+  constructor(
+    run: ActiveRun,
+    id: InvocationId,
+    attempt: number,
+    call: Call,
+    { undoes = false, onSpent = () => {} }: { undoes?: boolean; onSpent?: (amount: number) => void } = {},
+  ) {
     this.#run = run;
     this.#id = id;
     this.attempt = attempt;
     this.#call = call;
     this.#undoes = undoes;
+    this.#onSpent = onSpent;
   }
 
   get runId(): string {
@@ -121,6 +131,24 @@ export class InvocationContext implements NodeContext {
     const { codec, runtime } = this.#run.settings;
     const output = codec.encode(value, `the output of step "${step}"`);
     return { kind: "step_completed", id: this.#id, step, output, at: runtime.clock.wallNow() };
+  }
+
+  get budget(): NodeBudget {
+    return nodeBudget(this.#run.budgets.of(this.nodeId), this.#onSpent);
+  }
+
+  get degraded(): boolean {
+    return this.#call.degraded;
+  }
+
+  get log(): NodeLog {
+    const { runId, nodeId, invocationId, workflowId } = this;
+    const { events } = this.#run.settings.runtime;
+    const at =
+      (level: keyof NodeLog): NodeLog["info"] =>
+      (message, fields) =>
+        events.emit?.("node.log", { runId, workflowId, nodeId, invocationId, level, message, fields });
+    return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
   }
 
   handoff(nodeId: string, message: unknown): Handoff {

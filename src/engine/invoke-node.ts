@@ -5,6 +5,7 @@ import type { InvocationId } from "../workflow/invocation-id.ts";
 import type { Invocation, RunEvent } from "../workflow/run-state.ts";
 import { InvocationContext } from "./invocation-context.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
+import { standsAround, unitOf } from "./node-budget.ts";
 import { inputOf } from "./node-input.ts";
 import type { ActiveRun } from "./run.ts";
 import { callNode } from "./schemas.ts";
@@ -19,6 +20,7 @@ import { callNode } from "./schemas.ts";
 export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: boolean): Promise<InvocationEnd> {
   const { id } = invocation;
   const { clock } = run.settings.runtime;
+  const node = servingNode(run, id);
   let { attempts, failures } = invocation;
   // The start of the first attempt is in the journal before the attempt is made.
   let announced = isNew;
@@ -29,8 +31,22 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     if (!announced) await run.journal.record({ kind: "attempt_started", id, attempts, at: clock.wallNow() });
     announced = false;
     // A fresh input for each attempt, so that one that changed its input and failed leaves the next a whole one.
-    const context = new InvocationContext(run, id, attempts, call);
-    return callNode(servingNode(run, id), functionOf(run, id), inputOf(run, id), context);
+    const called = (inner: Call): unknown => {
+      const context = new InvocationContext(run, id, attempts, inner, { onSpent });
+      return callNode(node, functionOf(run, id), inputOf(run, id), context);
+    };
+    const budget = run.budgets.of(node.id);
+    if (budget === null || !standsAround(run.plan.definition.policies.get(node.id)!.budget!)) return called(call);
+    return budget.execute(called, { signal: call.signal, deadlineMs: call.deadline - clock.now(), onSpent });
+  };
+
+  // In whole units, since the last event that told of it.
+  let unsaid = 0;
+  const onSpent = (amount: number): void => void (unsaid += Math.round(amount / unitOf(run.plan.definition, node.id)));
+  const said = (): { spent?: number } => {
+    const spent = unsaid;
+    unsaid = 0;
+    return spent === 0 ? {} : { spent };
   };
 
   const onRetry = ({ error, delayMs }: RetryInfo): void => {
@@ -44,6 +60,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
       error: storedError(error),
       retryDelayMs: delayMs,
       retryAt,
+      ...said(),
     };
     announced = false;
     // A commit that fails stops the whole run by itself.
@@ -52,16 +69,15 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
 
   try {
     expectInvocationsLeft(run);
-    if (invocation.crashes > run.settings.maxCrashes)
-      throw new NodeCrashedError(servingNode(run, id).id, invocation.crashes);
+    if (invocation.crashes > run.settings.maxCrashes) throw new NodeCrashedError(node.id, invocation.crashes);
     if (invocation.status === "waiting")
       await clock.sleep(Math.max(0, invocation.retryAt - clock.wallNow()), run.scope.signal);
     const call = { signal: run.scope.signal, priorAttempts: failures, onRetry };
-    const { policy } = run.guards.get(servingNode(run, id).id)!;
+    const { policy } = run.guards.get(node.id)!;
     const value = policy === null ? await attempt(callFrom(clock, call)) : await policy.execute(attempt, call);
-    return await completion(run, id, attempts, value);
+    return { ...(await completion(run, id, attempts, value)), ...said() };
   } catch (error) {
-    return failure(run, id, attempts, error);
+    return { ...failure(run, id, attempts, error), ...said() };
   }
 }
 

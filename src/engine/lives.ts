@@ -13,6 +13,7 @@ import { Journal } from "./journal.ts";
 import type { Prepared } from "./known-workflows.ts";
 import { Leases } from "./leases.ts";
 import { Mailbox } from "./mailbox.ts";
+import { RunBudgets } from "./node-budget.ts";
 import { isDead, newOwner } from "./owner.ts";
 import type { ActiveRun, EngineSettings, RunInner } from "./run.ts";
 import { resultOf, type RunResult } from "./run-result.ts";
@@ -138,20 +139,11 @@ export class Lives {
           if (resumed) this.hand(active, await this.#store.signals({ runId }));
           const readiness = new Readiness(plan, journal.state);
           const { scope, mailbox } = active;
+          const settings = this.#settings;
+          const budgets = new RunBudgets(plan.definition, journal.state, settings.runtime);
           const runInner = this.#runInner;
           await walk({
-            ...{
-              runId,
-              plan,
-              guards,
-              journal,
-              readiness,
-              mailbox,
-              settings: this.#settings,
-              scope,
-              redriving,
-              runInner,
-            },
+            ...{ runId, plan, guards, journal, readiness, mailbox, settings, scope, redriving, budgets, runInner },
           });
         }
       }

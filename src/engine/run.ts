@@ -7,6 +7,7 @@ import type { Plan } from "../workflow/plan.ts";
 import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
 import type { Mailbox } from "./mailbox.ts";
+import type { RunBudgets } from "./node-budget.ts";
 import type { NodeGuards } from "./node-policies.ts";
 import type { RunResult } from "./run-result.ts";
 
@@ -43,6 +44,7 @@ export interface ActiveRun {
   readonly scope: AbortController;
   /** Dead letters of this run that are being redriven, by node visit. */
   readonly redriving: ReadonlyMap<string, DeadLetter>;
+  readonly budgets: RunBudgets;
   readonly runInner: RunInner;
 }
 

@@ -78,6 +78,9 @@ export interface NodePolicies {
   readonly retry?: object | undefined;
   readonly circuitBreaker?: object | undefined;
   readonly timeout?: object | undefined;
+  readonly rateLimit?: object | undefined;
+  readonly bulkhead?: object | undefined;
+  readonly budget?: object | undefined;
 }
 
 /** Which field of the output becomes which field of the input. */

@@ -94,6 +94,7 @@ it("a run remembers how it was started, and when it ended (C6.9)", () => {
     redriven: __,
     ended: ___,
     steps: ____,
+    spent: ______,
     compensated: _____,
     ...state
   } = fold(STARTED, COMPLETED);
@@ -109,7 +110,7 @@ it("an invocation goes from running over waiting to its end (C6.3)", () => {
   const seen = [BEGUN, WAITING, AGAIN, DONE].map((_, i, all) => ({
     ...fold(STARTED, ...all.slice(0, i + 1)).invocations.get("n#0"),
   }));
-  const common = { id: N, startedAt: 20, crashes: 0, cost: 0 };
+  const common = { id: N, startedAt: 20, crashes: 0, spent: 0 };
   expect(seen[0]).toEqual({ ...common, status: "running", attempts: 1, failures: 0 });
   expect(seen[1]).toEqual({ ...common, status: "waiting", attempts: 1, failures: 1, retryAt: 35 });
   expect(seen[2]).toMatchObject({ ...common, status: "running", attempts: 2, failures: 1 });

@@ -15,8 +15,8 @@ export interface Origin {
 }
 
 /**
- * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds, costs are
- * whole nano-dollars. New kinds and fields may be added; the meaning of these stays.
+ * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds; what
+ * was spent is in whole units of the node's budget: nano-dollars, tokens or calls. New kinds and fields may be added; the meaning of these stays.
  */
 export type RunEvent =
   | {
@@ -51,12 +51,12 @@ export type RunEvent =
       error: StoredError;
       retryDelayMs: number;
       retryAt: number;
-      cost?: number;
+      spent?: number;
     }
   /** It waits for an instant, or for a signal until that instant, without a process. */
   | { kind: "invocation_sleeping"; id: InvocationId; wakeAt: number | null; signal: string | null; at: number }
   /** A step inside a node, or an item of a map, is done and will not be done again. */
-  | { kind: "step_completed"; id: InvocationId; step: string; output: Encoded; cost?: number; at: number }
+  | { kind: "step_completed"; id: InvocationId; step: string; output: Encoded; at: number }
   | {
       kind: "invocation_completed";
       id: InvocationId;
@@ -66,10 +66,10 @@ export type RunEvent =
       next?: readonly string[];
       /** The node that gets the output as a message, instead of the successors. */
       handoff?: string;
-      cost?: number;
+      spent?: number;
       at: number;
     }
-  | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; cost?: number; at: number }
+  | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; spent?: number; at: number }
   | { kind: "node_redriven"; node: string; iteration: number; at: number }
   | { kind: "run_completed"; at: number }
   | { kind: "run_failed"; node: string; iteration?: number; error: StoredError; at: number }
@@ -97,7 +97,7 @@ export type Invocation = {
   failures: number;
   crashes: number;
   startedAt: number;
-  cost: number;
+  spent: number;
 } & Origin &
   (
     | { status: "running" }
@@ -138,6 +138,8 @@ export interface RunState {
   ended: Set<string>;
   /** Outputs of steps of invocations that have not completed, by `invocationKey` and name of the step. */
   steps: Map<string, Map<string, Encoded>>;
+  /** What each node has spent, failures that were redriven since included. */
+  spent: Map<string, number>;
   /** What undoing came to, by key of invocation; null where it worked. */
   compensated: Map<string, StoredError | null>;
 }
@@ -158,6 +160,7 @@ export function newRunState(): RunState {
     invocations: new Map(),
     ended: new Set(),
     steps: new Map(),
+    spent: new Map(),
     compensated: new Map(),
   };
 }
@@ -209,7 +212,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
         failures: 0,
         crashes: 0,
         startedAt: at,
-        cost: 0,
+        spent: 0,
       };
       if (from !== undefined) Object.assign(invocation, { from });
       if (by !== undefined) Object.assign(invocation, { by });
@@ -220,9 +223,10 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       Object.assign(open(state, event), { status: "running", attempts: event.attempts });
       return;
     case "attempt_failed": {
-      const { attempts, failures, retryAt, cost = 0 } = event;
+      const { attempts, failures, retryAt } = event;
       const invocation = open(state, event);
-      Object.assign(invocation, { status: "waiting", attempts, failures, retryAt, cost: invocation.cost + cost });
+      Object.assign(invocation, { status: "waiting", attempts, failures, retryAt });
+      spend(state, invocation, event.spent);
       return;
     }
     case "invocation_sleeping": {
@@ -235,10 +239,11 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       open(state, event);
       return applyStep(state, event);
     case "invocation_completed": {
-      const { attempts, output, next, handoff, cost = 0, at } = event;
+      const { attempts, output, next, handoff, at } = event;
       const invocation = open(state, event);
       const key = invocationKey(event.id);
-      Object.assign(invocation, { status: "completed", attempts, output, endedAt: at, cost: invocation.cost + cost });
+      Object.assign(invocation, { status: "completed", attempts, output, endedAt: at });
+      spend(state, invocation, event.spent);
       if (next !== undefined) Object.assign(invocation, { next });
       if (handoff !== undefined) Object.assign(invocation, { handoff });
       state.steps.delete(key);
@@ -246,9 +251,10 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       return;
     }
     case "invocation_failed": {
-      const { attempts, error, cost = 0, at } = event;
+      const { attempts, error, at } = event;
       const invocation = open(state, event);
-      Object.assign(invocation, { status: "failed", attempts, error, endedAt: at, cost: invocation.cost + cost });
+      Object.assign(invocation, { status: "failed", attempts, error, endedAt: at });
+      spend(state, invocation, event.spent);
       state.ended.add(invocationKey(event.id));
       return;
     }
@@ -307,11 +313,16 @@ export function wakingOf({ invocations }: RunState): { wakeAt: number | null; wa
 }
 
 /** Keeps what a step has given. Also where its invocation has ended since: the step is stored, for a redrive. */
-export function applyStep(state: RunState, { id, step, output, cost = 0 }: StepCompleted): void {
+export function applyStep(state: RunState, { id, step, output }: StepCompleted): void {
   const key = invocationKey(id);
-  const invocation = state.invocations.get(key);
-  if (invocation !== undefined) invocation.cost += cost;
   state.steps.set(key, (state.steps.get(key) ?? new Map<string, Encoded>()).set(step, output));
+}
+
+function spend(state: RunState, invocation: Invocation, amount: number = 0): void {
+  if (amount === 0) return;
+  invocation.spent += amount;
+  const node = invocation.id.backup ?? invocation.id.node;
+  state.spent.set(node, (state.spent.get(node) ?? 0) + amount);
 }
 
 /** Whether an invocation has not ended. */
@@ -358,6 +369,7 @@ function migrate(state: RunState, { rename, forget, outputs }: Extract<RunEvent,
     if (Object.hasOwn(outputs, key)) Object.assign(invocation, { output: outputs[key] });
   }
   const present = (keys: Iterable<string>): string[] => [...keys].flatMap((key) => moved.get(key) ?? []);
+  state.spent = new Map([...state.spent].map(([node, amount]) => [named(node), amount]));
   state.ended = new Set(present(state.ended));
   state.redriven = new Set(present(state.redriven));
   state.steps = new Map([...state.steps].flatMap(([key, steps]) => (moved.has(key) ? [[moved.get(key)!, steps]] : [])));
