@@ -7,6 +7,7 @@ import {
   anObject,
   anything,
   checkOptions,
+  durationMs,
   either,
   positiveMs,
   type Rules,

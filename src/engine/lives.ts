@@ -65,7 +65,7 @@ export class Lives {
   closed: HoldfastError | null = null;
 
   constructor(store: Store, settings: EngineSettings, options: LivesOptions) {
-    const { leaseMs = 5000, concurrency = Infinity, onSignal, runInner, cancelInner } = options;
+    const { leaseMs = 5000, concurrency = Infinity, pauseMs = Infinity, onSignal, runInner, cancelInner } = options;
     const { runtime } = settings;
     this.#store = store;
     this.#settings = settings;
