@@ -44,6 +44,7 @@ export type { Missed } from "./engine/schedule-record.ts";
 export type { DueTime } from "./engine/schedule-watch.ts";
 export type { Schedule, ScheduleOptions, ScheduleRow, Schedules } from "./engine/schedules.ts";
 export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdown.ts";
+export type { SweepOptions } from "./engine/sweep-blobs.ts";
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
 export type { AutoRedriveOptions } from "./engine/auto-redrive.ts";
 export type { DeadLetters, PruneDeadLettersOptions, RedriveOptions } from "./engine/dead-letters.ts";
@@ -61,6 +62,8 @@ export type { CheckpointRow } from "./engine/checkpoints.ts";
 // Stores
 export { MemoryStore } from "./stores/memory.ts";
 export { SqliteStore, type SqliteStoreOptions } from "./stores/sqlite.ts";
+export { FileBlobs, type FileBlobsOptions } from "./stores/file-blobs.ts";
+export { MemoryBlobs } from "./stores/memory-blobs.ts";
 export { openSharedState, openStore } from "./stores/open.ts";
 export type {
   Append,
@@ -79,6 +82,7 @@ export type {
   SqlValue,
   Store,
 } from "./core/store.ts";
+export type { BlobRow, Blobs } from "./core/blobs.ts";
 export type { StoredRecord } from "./core/record.ts";
 export type { ValueType } from "./core/codec.ts";
 

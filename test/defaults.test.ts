@@ -28,6 +28,7 @@ import {
   type HedgeOptions,
   type HoldfastError,
   httpRequest,
+  MemoryBlobs,
   MemorySharedState,
   MemoryStore,
   type NodeContext,
@@ -302,6 +303,35 @@ async function firstCheckpointAfter(options: WorkflowCheckpointOptions): Promise
   await runtime.clock.advance(100_000);
   await checkpoint.stopAutoCheckpoint();
   return after;
+}
+
+/** Whether inputs of 16 MB and of a byte more are refused. */
+async function valuesRefused(options: Partial<EngineOptions>): Promise<boolean[]> {
+  const workflow = new Workflow({ id: "w" }).addNode("n", (text: string) => text.length);
+  const engine = createEngine({ store: new MemoryStore(), ...options });
+  const inputs = [16 * 1024 * 1024 - 2, 16 * 1024 * 1024 - 1].map((length) => "x".repeat(length));
+  const refused = inputs.map((input) =>
+    engine.run(workflow, input).then(
+      () => false,
+      () => true,
+    ),
+  );
+  return Promise.all(refused);
+}
+
+/** The blobs that are left of one a day old and one a millisecond older. */
+async function blobsSwept(options: object): Promise<number[]> {
+  const runtime = fakeRuntime();
+  const blobs = new MemoryBlobs({ clock: runtime.clock });
+  const engine = createEngine({ store: new MemoryStore(), blobs, runtime });
+  await blobs.put(Uint8Array.of(1));
+  await runtime.clock.advance(1);
+  await blobs.put(Uint8Array.of(1, 2));
+  await runtime.clock.advance(86_400_000);
+  await engine.sweepBlobs(options);
+  const left: number[] = [];
+  for await (const { bytes } of blobs.list()) left.push(bytes);
+  return left;
 }
 
 /** How often a node is started that never ends, each time by another engine that finds the lease of the last run out. */
@@ -699,6 +729,9 @@ const PROBES: Record<string, Probe> = {
     },
   },
   "CloseOptions.drainMs": { other: 1, observe: whatIsLeft },
+  "EngineOptions.journaledBytes": engineOption(16 * 1024 * 1024 - 1, valuesRefused, "journaledBytes"),
+  "SweepOptions.olderThanMs": { other: 86_399_999, observe: (olderThanMs) => blobsSwept({ olderThanMs }) },
+  "SweepOptions.dryRun": { other: true, observe: (dryRun) => blobsSwept({ olderThanMs: 0, dryRun }) },
   "RunOptions.runId": {
     words: "a new id",
     holds: async () => {

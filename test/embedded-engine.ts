@@ -1,16 +1,22 @@
 import type { Clock } from "../src/core/clock.ts";
 import type { Store } from "../src/core/store.ts";
 import { Engine } from "../src/engine/engine.ts";
+import type { EngineOptions } from "../src/engine/engine-options.ts";
 import type { Runnable } from "../src/engine/runnable.ts";
+import { MemoryBlobs } from "../src/stores/memory-blobs.ts";
 import type { EngineSubject, Graph } from "../src/testing/engine-world.ts";
 import type { NodeDefinition } from "../src/workflow/definition.ts";
 import { DefinitionBuilder } from "../src/workflow/builder.ts";
 
 /** The embedded engine on a kind of store, as the contract of engines and the simulation want it. */
-export function embeddedEngine(newStore: (clock: Clock) => Store): EngineSubject<Runnable> {
+export function embeddedEngine(
+  newStore: (clock: Clock) => Store,
+  more: Partial<EngineOptions> = {},
+): EngineSubject<Runnable> {
   return {
     newStore,
-    newEngine: (store, runtime, limits, workflows) => new Engine({ store, runtime, workflows, ...limits }),
+    newBlobs: (clock) => new MemoryBlobs({ clock }),
+    newEngine: (store, runtime, limits, workflows) => new Engine({ store, runtime, workflows, ...more, ...limits }),
     workflow: (graph) => ({ definition: definitionOf(graph) }),
   };
 }

@@ -38,7 +38,9 @@ export const LAYERS: Layers = {
   },
   packages: {
     stores: {
+      "node:crypto": ["createHash"],
       "node:fs": "any",
+      "node:fs/promises": "any",
       "node:path": "any",
       "node:module": ["createRequire"],
       "node:sqlite": "lazily",

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { plainCodec } from "../core/codec.ts";
 import { storedError } from "../core/errors.ts";
 import {
+  asJson,
   clean,
   cleanLines,
   counted,
@@ -100,4 +101,9 @@ test("an error is told with its causes and codes, a line each", () => {
     "TypeError: fetch failed",
     "caused by Error [ECONNREFUSED]: connect ECONNREFUSED 127.0.0.1",
   ]);
+});
+
+test("a value that is kept as a blob is shown as what it is, and not taken for damage (C6.6)", () => {
+  const blob = `blob:${"a".repeat(64)}`;
+  expect([readable(blob), readableLine(blob), asJson(blob)]).toEqual([blob, blob, { $: "blob", v: "a".repeat(64) }]);
 });

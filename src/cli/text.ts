@@ -1,5 +1,6 @@
 import { inspect, stripVTControlCharacters } from "node:util";
 import { dateFrom } from "../core/clock.ts";
+import { referredBlob } from "../core/blobs.ts";
 import { plainCodec } from "../core/codec.ts";
 import { messageOf, type StoredError } from "../core/errors.ts";
 
@@ -49,11 +50,13 @@ export function jsonLine(value: unknown): string {
 
 /** A stored value as JSON. What JSON cannot say stands in it as the journal keeps it, in an object with the key `$`. */
 export function asJson(encoded: string): unknown {
-  return JSON.parse(encoded);
+  const blob = referredBlob(encoded);
+  return blob === undefined ? JSON.parse(encoded) : { $: "blob", v: blob };
 }
 
 /** A stored value to be read: JSON where JSON says it exactly, else the way Node prints it. */
 export function readable(encoded: string): string {
+  if (referredBlob(encoded) !== undefined) return clean(encoded);
   if (isExactJson(encoded)) return cleanLines(JSON.stringify(asJson(encoded), null, 2));
   return cleanLines(inspect(plainCodec.decode(encoded), { ...WHOLE, breakLength: 100 }));
 }
@@ -61,7 +64,9 @@ export function readable(encoded: string): string {
 /** The same on one line. */
 export function readableLine(encoded: string): string {
   return clean(
-    isExactJson(encoded) ? encoded : inspect(plainCodec.decode(encoded), { ...WHOLE, breakLength: Infinity }),
+    isExactJson(encoded) || referredBlob(encoded) !== undefined
+      ? encoded
+      : inspect(plainCodec.decode(encoded), { ...WHOLE, breakLength: Infinity }),
   );
 }
 

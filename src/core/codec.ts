@@ -1,6 +1,6 @@
 import { dateFrom, isDate } from "./clock.ts";
 import { fromBase64, isBuffer, toBase64, toBuffer } from "./bytes.ts";
-import { codeOf, StoreCorruptError, UnserializableValueError } from "./errors.ts";
+import { codeOf, messageOf, StoreCorruptError, UnserializableValueError } from "./errors.ts";
 
 /**
  * Values to text and back (C6.6). The text is JSON. What JSON cannot say stands in an object with the key `$`, which
@@ -18,9 +18,6 @@ export interface ValueType<T = unknown> {
 
 /** Deeper values are refused: they are cycles or mistakes, and recursion has an end. */
 const DEEPEST = 500;
-
-/** Larger values belong into a blob store (C6.6). */
-const LARGEST_CHARACTERS = 16 * 1024 * 1024;
 
 const TYPED_ARRAYS = {
   Int8Array,
@@ -64,14 +61,13 @@ export class Codec {
 
   /** The value as text. Throws `UnserializableValueError` with the path of what cannot be stored; `root` begins it. */
   encode(value: unknown, root: string): string {
-    const text = JSON.stringify(isPlainJson(value, 0) ? value : this.#tag(value, root, []));
-    if (text.length > LARGEST_CHARACTERS) {
-      throw new UnserializableValueError(
-        root,
-        `it takes ${text.length} characters, and at most ${LARGEST_CHARACTERS} are stored with a run. Store it elsewhere and return a reference to it.`,
-      );
+    const plain = isPlainJson(value, 0) ? value : this.#tag(value, root, []);
+    try {
+      return JSON.stringify(plain);
+    } catch (error) {
+      // All that can be wrong with it now is its length: a text has at most some 500 million characters.
+      throw new UnserializableValueError(root, `it is too large to be written as one text: ${messageOf(error)}.`);
     }
-    return text;
   }
 
   /** The value that was encoded. Throws `StoreCorruptError` for a text that `encode` cannot have written. */

@@ -157,7 +157,7 @@ export class ActiveRuns {
     signal: AbortSignal | undefined,
   ): Promise<Active<Out>> {
     const history = await this.#historyOf(runId);
-    return this.take(workflow, history.state.input, runId, signal);
+    return this.take(workflow, await this.#settings.values.load(history.state.input), runId, signal);
   }
 
   async #historyOf(runId: string): Promise<RunHistory> {
@@ -179,7 +179,8 @@ export class ActiveRuns {
     const { state } = await this.#historyOf(from.runId);
     const prepared = this.#known.prepare(workflow);
     checkSameRun(from.runId, prepared.plan, state, state.input);
-    const fork = forkOf(from.runId, prepared.plan, state, from.node, from.input);
+    const input = from.input && (await this.#settings.values.keep(from.input, "the input of the fork"));
+    const fork = forkOf(from.runId, prepared.plan, state, from.node, input);
     const isThere = this.#active.has(runId) || (await this.#store.get(runId)) !== undefined;
     if (isThere) throw new RunInUseError(runId, `Run "${runId}" is there already. Choose another run id for the fork.`);
     return this.#begin(runId, prepared, { input: state.input, fork }, undefined) as Active<Out>;

@@ -4,7 +4,7 @@ import type { Compensation } from "../workflow/definition.ts";
 import type { CompletedInvocation } from "../workflow/run-state.ts";
 import { InvocationContext } from "./invocation-context.ts";
 import { servingNode } from "./invocation-end.ts";
-import type { ActiveRun } from "./run.ts";
+import { type ActiveRun, orStop } from "./run.ts";
 
 /**
  * Undoes what a cancelled run has done, newest first and one after the other, and ends the run (C5.9). Each is recorded
@@ -45,10 +45,11 @@ async function undo(
   compensation: Compensation,
   signal: AbortSignal,
 ): Promise<unknown> {
-  const { codec, runtime } = run.settings;
+  const { codec, values, runtime } = run.settings;
+  const encoded = await orStop(run, values.load(output));
   let attempts = 0;
   const attempt = async (call: Call): Promise<unknown> =>
-    compensation(codec.decode(output) as never, new InvocationContext(run, id, ++attempts, call, { undoes: true }));
+    compensation(codec.decode(encoded) as never, new InvocationContext(run, id, ++attempts, call, { undoes: true }));
   const { policy } = run.guards.get(id.backup ?? id.node)!;
   return policy === null ? attempt(callFrom(runtime.clock, { signal })) : policy.execute(attempt, { signal });
 }

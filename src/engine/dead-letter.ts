@@ -12,7 +12,7 @@ const LONGEST_RETRY_MS = 3_600_000;
  * The entry for a node that has failed for good (C7.1), to be kept with the commit that records the failure. Failing
  * again after a redrive goes to the same entry, which counts, and is quarantined after its allowance.
  */
-export function enteredDeadLetter(run: ActiveRun, node: InvocationId): DeadLetter {
+export function enteredDeadLetter(run: ActiveRun, node: InvocationId, payload: string | null): DeadLetter {
   const { state } = run.journal;
   const { clock } = run.settings.runtime;
   const failed = state.invocations.get(invocationKey({ ...node, backup: undefined }));
@@ -34,7 +34,7 @@ export function enteredDeadLetter(run: ActiveRun, node: InvocationId): DeadLette
     maxRetries: run.settings.maxRetries,
     nextRetryAt: quarantined ? null : clock.wallNow() + Math.min(FIRST_RETRY_MS * 2 ** retryCount, LONGEST_RETRY_MS),
     status: quarantined ? "permanent_failure" : "pending",
-    payload: encodedInput(run, node),
+    payload,
   };
 }
 
@@ -43,10 +43,15 @@ function deadLetterId(runId: string, node: InvocationId): string {
   return `dl_${idempotencyKey(runId, node).slice(0, 24)}`;
 }
 
-// An entry is left in any case, also for a node whose input could not even be put together.
-function encodedInput(run: ActiveRun, node: InvocationId): string | null {
+/**
+ * The input of a node as an entry keeps it. An entry is left in any case, also for a node whose input could not even be
+ * put together: it then has none.
+ */
+export async function payloadOf(run: ActiveRun, { node, iteration }: InvocationId): Promise<string | null> {
+  const { codec, values } = run.settings;
   try {
-    return run.settings.codec.encode(inputOf(run, node), "input");
+    const input = await inputOf(run, { node, iteration });
+    return await values.keep(codec.encode(input(), "the input"), "the input");
   } catch {
     return null;
   }

@@ -1,24 +1,30 @@
-import type { Codec } from "../core/codec.ts";
 import { ConfigError, messageOf, VersionMismatchError } from "../core/errors.ts";
 import type { Migration } from "../workflow/definition.ts";
 import { incompatibility, type Outline, outlineChanges } from "../workflow/fingerprint.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
 import type { Plan } from "../workflow/plan.ts";
 import type { RunEvent, RunState } from "../workflow/run-state.ts";
+import type { EngineSettings } from "./run.ts";
 
 /**
  * What a run has to go through before it goes on with a definition other than the one that it has: nothing where they
  * are the same, and where the change touches nothing that it has begun only the news of it (C5.10). Throws
  * `VersionMismatchError` where it cannot go on.
  */
-export function definitionChanges(runId: string, plan: Plan, state: RunState, codec: Codec, at: number): RunEvent[] {
+export async function definitionChanges(
+  runId: string,
+  plan: Plan,
+  state: RunState,
+  settings: Settings,
+  at: number,
+): Promise<RunEvent[]> {
   if (state.fingerprint === plan.fingerprint) return [];
   const { outline, fingerprint, definition } = plan;
   const changed: RunEvent = { kind: "definition_changed", outline, fingerprint, at };
   const before = JSON.parse(state.outline) as Outline;
   if (before.version !== definition.version) {
     const migration = definition.migrations.find(({ from }) => from === before.version);
-    if (migration !== undefined) return [{ ...migrated(runId, plan, state, codec, migration), at }, changed];
+    if (migration !== undefined) return [{ ...(await migrated(runId, plan, state, settings, migration)), at }, changed];
   }
   const reason = incompatibility(state.outline, outline, begunNodes(state));
   if (reason === undefined) return [changed];
@@ -27,6 +33,8 @@ export function definitionChanges(runId: string, plan: Plan, state: RunState, co
       `What differs: ${outlineChanges(state.outline, outline)}. Finish it with the code that it was started with, give the workflow a new version and a migration, or start it anew under another run id.`,
   );
 }
+
+type Settings = Pick<EngineSettings, "codec" | "values">;
 
 type Migrated = Extract<RunEvent, { kind: "run_migrated" }>;
 
@@ -37,13 +45,13 @@ function begunNodes({ invocations }: RunState): Set<string> {
   return begun;
 }
 
-function migrated(
+async function migrated(
   runId: string,
   plan: Plan,
   state: RunState,
-  codec: Codec,
+  settings: Settings,
   migration: Migration,
-): Omit<Migrated, "at"> {
+): Promise<Omit<Migrated, "at">> {
   const { rename = {}, forget = [], outputs = {} } = migration;
   const named = (node: string): string => (Object.hasOwn(rename, node) ? rename[node]! : node);
   const made: Record<string, string> = {};
@@ -57,14 +65,21 @@ function migrated(
       );
     if (invocation.status !== "completed" || !Object.hasOwn(outputs, node)) continue;
     const key = invocationKey({ ...id, node, backup: id.backup && named(id.backup) });
-    made[key] = outputOf(migration, node, invocation.output, codec);
+    made[key] = await outputOf(migration, node, invocation.output, settings);
   }
   return { kind: "run_migrated", rename, forget, outputs: made };
 }
 
-function outputOf({ from, outputs }: Migration, node: string, output: string, codec: Codec): string {
+async function outputOf(
+  { from, outputs }: Migration,
+  node: string,
+  output: string,
+  { codec, values }: Settings,
+): Promise<string> {
+  const encoded = await values.load(output);
+  const what = `the migrated output of node "${node}"`;
   try {
-    return codec.encode(outputs![node]!(codec.decode(output) as never), `the migrated output of node "${node}"`);
+    return await values.keep(codec.encode(outputs![node]!(codec.decode(encoded) as never), what), what);
   } catch (error) {
     throw new ConfigError(
       `The migration from version "${from}" failed at an output of node "${node}": ${messageOf(error)}. The run is as it was.`,

@@ -1,3 +1,4 @@
+import type { Blobs } from "../core/blobs.ts";
 import type { ValueType } from "../core/codec.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
@@ -21,6 +22,10 @@ import type { Runnable } from "./runnable.ts";
 export interface EngineOptions {
   /** Where journals are kept. */
   store: Store;
+  /** Where values are kept that are too large for a journal. Without it they are refused. Closed with the engine. */
+  blobs?: Blobs | undefined;
+  /** How many bytes a stored value may have in the journal; larger ones go to `blobs`. @default 16777216 */
+  journaledBytes?: number | undefined;
   /** Workflows that may be recovered or redriven by their id alone, without having been run here before. */
   workflows?: readonly Runnable[] | undefined;
   /**
@@ -55,6 +60,8 @@ export interface RunOptions {
 
 const RULES: Rules<EngineOptions> = {
   store: anything,
+  blobs: anything,
+  journaledBytes: wholeNumber(0, true),
   workflows: anything,
   concurrency: wholeNumber(1, true),
   leaseMs: positiveMs,
@@ -73,6 +80,11 @@ const RULES: Rules<EngineOptions> = {
 /** The options of an engine, checked. */
 export function engineOptions(options: EngineOptions): EngineOptions {
   const checked = checkOptions("engine", options, RULES);
-  if (typeof checked.store?.append === "function") return checked;
-  throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');
+  if (typeof checked.store?.append !== "function")
+    throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');
+  if (checked.blobs !== undefined && typeof checked.blobs?.put !== "function")
+    throw new ConfigError(
+      'engine.blobs must be a place for blobs, such as new FileBlobs("blobs"), got something else.',
+    );
+  return checked;
 }

@@ -1,6 +1,7 @@
+import type { BlobRow, Blobs } from "../core/blobs.ts";
 import { Codec } from "../core/codec.ts";
 import type { HoldfastEvent } from "../core/events.ts";
-import { HoldfastError } from "../core/errors.ts";
+import { ConfigError, HoldfastError } from "../core/errors.ts";
 import { anId, anything, checkId, checkOptions, type Rules } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { systemRuntime } from "../core/runtime.ts";
@@ -13,6 +14,7 @@ import { type EngineOptions, engineOptions, type RunOptions } from "./engine-opt
 import { EventStream, type EventStreamOptions } from "./event-stream.ts";
 import { readHistory } from "./history.ts";
 import { type History, readable } from "./history-events.ts";
+import { LargeValues } from "./large-values.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
 import { type CancelOptions, Messenger, type SignalOptions } from "./messenger.ts";
@@ -21,6 +23,7 @@ import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
 import { type Schedule, type ScheduleOptions, Schedules } from "./schedules.ts";
+import { sweepBlobs, type SweepOptions } from "./sweep-blobs.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
 
 export interface ForkOptions {
@@ -40,6 +43,7 @@ const FORK_RULES: Rules<ForkOptions> = { fromNode: anId, input: anything, runId:
  */
 export class Engine {
   readonly #store: Store;
+  readonly #blobs: Blobs | null;
   readonly #settings: EngineSettings;
   readonly #known: KnownWorkflows;
   readonly #runs: ActiveRuns;
@@ -59,7 +63,9 @@ export class Engine {
     const checked = engineOptions(options);
     const { store, runtime = systemRuntime, maxCrashes = 10, maxRetries = 3 } = checked;
     this.#store = store;
-    this.#settings = { runtime, codec: new Codec(checked.types), maxCrashes, maxRetries };
+    this.#blobs = checked.blobs ?? null;
+    const values = new LargeValues(this.#blobs, checked.journaledBytes);
+    this.#settings = { runtime, codec: new Codec(checked.types), values, maxCrashes, maxRetries };
     this.#known = new KnownWorkflows(runtime);
     for (const workflow of checked.workflows ?? []) this.#known.prepare(workflow);
     this.#runs = new ActiveRuns(store, this.#settings, this.#known, checked);
@@ -78,7 +84,7 @@ export class Engine {
     });
     this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
     this.#letters = {
-      ...{ store, runtime, known: this.#known, codec: this.#settings.codec, closed: this.#redrives.signal },
+      ...{ store, runtime, known: this.#known, settings: this.#settings, closed: this.#redrives.signal },
       isUnderWay: (runId) => this.#runs.has(runId),
       redrive: async (letter, terms) => this.#runs.redrive(letter, terms),
     };
@@ -192,7 +198,7 @@ export class Engine {
   /** What the journal of a run says, event by event. Reads only: somebody else may be writing it. */
   async history(runId: string): Promise<History | undefined> {
     const history = await readHistory(this.#store, checkId("runId", runId));
-    return history && readable(history, this.#settings.codec);
+    return history && readable(history, this.#settings);
   }
 
   /**
@@ -238,6 +244,17 @@ export class Engine {
   }
 
   /**
+   * Finds blobs that nothing in the store refers to, and deletes them: what a crash has left between a blob and the
+   * record that was to name it, and what runs have left that are no longer kept. Only those that were put before
+   * `olderThanMs`, since a run may be about to refer to a newer one. The blobs must be those of this store alone.
+   */
+  async sweepBlobs(options: SweepOptions = {}): Promise<BlobRow[]> {
+    if (this.#blobs === null)
+      throw new ConfigError("The engine has no blobs to sweep. Give it some: createEngine({ blobs }).");
+    return sweepBlobs(this.#store, this.#blobs, this.#settings.runtime.clock, options);
+  }
+
+  /**
    * Closes the engine: takes nothing on any more, lets what is under way go on for `drainMs`, stops what is left, gives
    * its leases back, and closes the store. Stopped runs can be resumed or recovered by anyone.
    */
@@ -258,12 +275,16 @@ export class Engine {
   async #encoded({ definition }: Runnable, input: unknown): Promise<string> {
     const { id, input: schema } = definition;
     const taken = schema === undefined ? input : await validate(schema, input, `the input of workflow "${id}"`);
-    return this.#settings.codec.encode(taken, "the input");
+    const { codec, values } = this.#settings;
+    const encoded = codec.encode(taken, "the input");
+    values.check(encoded, "the input");
+    return encoded;
   }
 
   async #end(): Promise<void> {
     for (const stream of this.#streams) stream.end();
     this.#unsubscribe();
+    await this.#blobs?.close();
     await this.#store.close();
   }
 }

@@ -1,4 +1,3 @@
-import type { Codec } from "../core/codec.ts";
 import { RunInUseError, VersionMismatchError } from "../core/errors.ts";
 import type { DeadLetter, Store } from "../core/store.ts";
 import { outlineChanges } from "../workflow/fingerprint.ts";
@@ -9,6 +8,7 @@ import { definitionChanges } from "./definition-change.ts";
 import { eventsOfFork, type ForkErrand } from "./fork.ts";
 import type { Journal } from "./journal.ts";
 import { beginsRedrive, checkRedrivable, type RedriveTerms } from "./redrivable.ts";
+import type { EngineSettings } from "./run.ts";
 
 /** What is to be done with a run: start it or carry it on with this input, or redrive a dead letter of it. */
 export type Errand = { input: string; fork?: ForkErrand } | { redrive: DeadLetter; terms: RedriveTerms };
@@ -19,12 +19,12 @@ export async function stageErrand(
   plan: Plan,
   journal: Journal,
   errand: Errand,
-  codec: Codec,
+  settings: Pick<EngineSettings, "codec" | "values">,
   at: number,
 ): Promise<Map<string, DeadLetter>> {
   const { state, runId } = journal;
   const redriving = await lettersOfEarlierLife(store, journal);
-  const changes = state.status === "new" ? [] : definitionChanges(runId, plan, state, codec, at);
+  const changes = state.status === "new" ? [] : await definitionChanges(runId, plan, state, settings, at);
   if ("redrive" in errand) {
     // Read anew under the lease: whoever held it until now may have redriven the same entry.
     const { id } = errand.redrive;
@@ -43,8 +43,9 @@ export async function stageErrand(
     const { outline, fingerprint, definition } = plan;
     const { input, fork } = errand as { input: string; fork?: ForkErrand };
     const { kept: _, ...origin } = fork ?? { kept: [] };
-    const started = { workflowId: definition.id, outline, fingerprint, input, ...(fork && { fork: origin as Fork }) };
-    journal.stage({ kind: "run_started", ...started, at });
+    const stored = await settings.values.keep(input, "the input");
+    const started = { workflowId: definition.id, outline, fingerprint, input: stored };
+    journal.stage({ kind: "run_started", ...started, ...(fork && { fork: origin as Fork }), at });
     if (fork !== undefined) for (const event of eventsOfFork(fork)) journal.stage(event);
     return redriving;
   }

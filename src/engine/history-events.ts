@@ -1,10 +1,10 @@
-import type { Codec } from "../core/codec.ts";
 import { revivedError, type StoredError } from "../core/errors.ts";
 import type { RunRow } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import type { RunEvent } from "../workflow/run-state.ts";
 import type { RunHistory } from "./history.ts";
 import { VALUES } from "./journal.ts";
+import type { EngineSettings } from "./run.ts";
 
 /** A run and what its journal says, to be read by people and programs. */
 export interface History {
@@ -35,16 +35,18 @@ type OfInvocation<E> = E extends { id: InvocationId }
   : unknown;
 
 /** The journal of a run as it is shown. Throws where it holds a value of a class that the codec does not know. */
-export function readable({ row, events, damage }: RunHistory, codec: Codec): History {
-  return {
-    run: row,
-    events: events.map(({ record, event }) => readableEvent(record, event, codec)),
-    ...(damage !== undefined && { damage }),
-  };
+export async function readable({ row, events, damage }: RunHistory, settings: EngineSettings): Promise<History> {
+  const shown: HistoryEvent[] = [];
+  for (const { record, event } of events) shown.push(await readableEvent(record, event, settings));
+  return { run: row, events: shown, ...(damage !== undefined && { damage }) };
 }
 
 // What is done to the fields is the same for every kind, so that a kind that is added needs no line here.
-function readableEvent(record: number, event: RunEvent, codec: Codec): HistoryEvent {
+async function readableEvent(
+  record: number,
+  event: RunEvent,
+  { codec, values }: EngineSettings,
+): Promise<HistoryEvent> {
   const shown: Record<string, unknown> = {};
   for (const [field, value] of Object.entries(event)) {
     if (field === "outline") continue;
@@ -52,7 +54,7 @@ function readableEvent(record: number, event: RunEvent, codec: Codec): HistoryEv
       const id = value as InvocationId;
       Object.assign(shown, { nodeId: id.node, invocationId: invocationKey(id) });
     } else if (field === "node") shown["nodeId"] = value;
-    else if (field === VALUES[event.kind]) shown[field] = codec.decode(value as string);
+    else if (field === VALUES[event.kind]) shown[field] = codec.decode(await values.load(value as string));
     else if (field === "error" || field === "reason") shown[field] = revivedError(value as StoredError);
     else shown[field] = value;
   }

@@ -1,4 +1,4 @@
-import { RunInUseError } from "../core/errors.ts";
+import { codeOf, RunInUseError } from "../core/errors.ts";
 import { validate } from "../core/schema.ts";
 import { type Visit, visitKey } from "../workflow/invocation-id.ts";
 import { isOpen } from "../workflow/run-state.ts";
@@ -10,16 +10,19 @@ import type { Runnable } from "./runnable.ts";
 /** How long to wait before an inner run is asked for again that somebody else still holds. */
 export const AGAIN_MS = 1000;
 
+const STORE_TROUBLE: ReadonlySet<unknown> = new Set(["STORE_UNAVAILABLE", "STORE_CORRUPT"]);
+
 /** Begins the inner run, or takes it up where it has come to. */
 type CarryOut = (outer: ActiveRun, runId: string, workflow: Runnable, input: string) => Promise<RunResult>;
 
 /** Carries out runs of workflows that are nodes of others: each is a run of its own, named after the node's visit. */
-export function innerRuns({ codec, runtime }: EngineSettings, carryOut: CarryOut): RunInner {
+export function innerRuns({ codec, values, runtime }: EngineSettings, carryOut: CarryOut): RunInner {
   return async (outer, visit, workflow, input, signal) => {
     const runId = innerRunId(outer.runId, visit);
     const { id, input: schema } = workflow.definition;
     const taken = schema === undefined ? input : await validate(schema, input, `the input of workflow "${id}"`);
     const encoded = codec.encode(taken, "the input");
+    values.check(encoded, "the input");
     for (;;) {
       signal.throwIfAborted();
       try {
@@ -27,6 +30,8 @@ export function innerRuns({ codec, runtime }: EngineSettings, carryOut: CarryOut
         if (result.error !== undefined) throw result.error;
         return result.output;
       } catch (error) {
+        // A store in trouble stops the outer run too, and blames none of its nodes.
+        if (STORE_TROUBLE.has(codeOf(error))) outer.journal.abandon(error);
         // Whoever carried the outer run out before may still have a lease of the inner one.
         if (!(error instanceof RunInUseError)) throw error;
         await runtime.clock.sleep(error.retryAfterMs ?? AGAIN_MS, signal);

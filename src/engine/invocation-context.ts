@@ -8,7 +8,7 @@ import type { SqlTransaction } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import type { StepCompleted } from "../workflow/run-state.ts";
 import { nodeBudget } from "./node-budget.ts";
-import type { ActiveRun } from "./run.ts";
+import { type ActiveRun, orStop } from "./run.ts";
 
 /**
  * The idempotency key of a node visit: a hash of run, node and iteration, not of the attempt nor of who serves, so that
@@ -83,14 +83,19 @@ export class InvocationContext implements NodeContext {
   async step<T>(name: string, fn: (step: StepContext) => T | PromiseLike<T>): Promise<T> {
     const stored = this.#begun(name);
     const { journal, settings } = this.#run;
-    if (stored !== undefined) return settings.codec.decode(stored) as T;
+    const { codec, values } = settings;
+    if (stored !== undefined) return codec.decode(await orStop(this.#run, values.load(stored))) as T;
     this.#call.signal.throwIfAborted();
+    const what = `the output of step "${name}"`;
     const value = await fn({ idempotencyKey: idempotencyKey(this.runId, this.#id, "step", name) });
-    const done = this.#completed(name, value);
+    const encoded = codec.encode(value, what);
+    // A value that is refused fails the node; blobs that are in trouble stop the run.
+    const kept = values.keep(encoded, what);
+    const output = typeof kept === "string" ? kept : await orStop(this.#run, kept);
     // An attempt whose time is up, or whose run has stopped, must not write any more.
     this.#call.signal.throwIfAborted();
-    await journal.record(done);
-    return settings.codec.decode(done.output) as T;
+    await journal.record(this.#completed(name, output));
+    return codec.decode(encoded) as T;
   }
 
   async transaction<T>(work: (sql: SqlTransaction) => T, name: string = "transaction"): Promise<T> {
@@ -104,9 +109,10 @@ export class InvocationContext implements NodeContext {
         const why = "a transaction cannot wait for it. Do what takes time before it, and only run SQL in it.";
         const mistake = promiseMistake(value, "The function of a transaction", why);
         if (mistake !== null) throw mistake;
-        const done = this.#completed(name, value);
-        output = done.output;
-        return done;
+        const what = `the output of transaction "${name}"`;
+        output = settings.codec.encode(value, what);
+        settings.values.checkJournaled(output, what);
+        return this.#completed(name, output);
       });
     }
     return settings.codec.decode(output!) as T;
@@ -127,10 +133,9 @@ export class InvocationContext implements NodeContext {
     return this.#run.journal.state.steps.get(invocationKey(this.#id))?.get(name);
   }
 
-  #completed(step: string, value: unknown): StepCompleted {
-    const { codec, runtime } = this.#run.settings;
-    const output = codec.encode(value, `the output of step "${step}"`);
-    return { kind: "step_completed", id: this.#id, step, output, at: runtime.clock.wallNow() };
+  #completed(step: string, output: string): StepCompleted {
+    const { clock } = this.#run.settings.runtime;
+    return { kind: "step_completed", id: this.#id, step, output, at: clock.wallNow() };
   }
 
   get budget(): NodeBudget {

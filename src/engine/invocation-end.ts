@@ -4,7 +4,7 @@ import { Handoff } from "../core/node.ts";
 import type { NodeDefinition } from "../workflow/definition.ts";
 import type { InvocationId } from "../workflow/invocation-id.ts";
 import type { RunEvent } from "../workflow/run-state.ts";
-import type { ActiveRun } from "./run.ts";
+import { type ActiveRun, orStop } from "./run.ts";
 import { givenByWorkflow, isJudgedResult } from "./schemas.ts";
 
 /** How an invocation ends, as the event that says so. */
@@ -13,20 +13,28 @@ export type InvocationEnd = Extract<RunEvent, { kind: "invocation_completed" | "
 /** A value above this is reported: journals are no place for large ones (C6.6). */
 const LARGE_BYTES = 1024 * 1024;
 
-/** The end of an invocation that has given a value. Throws where that cannot be stored, or a condition of an edge does. */
+/**
+ * The end of an invocation that has given a value. Throws where that cannot be stored, or a condition of an edge does.
+ * Where it is blobs in trouble that it cannot be stored in, the run stops, and what is thrown is recorded nowhere.
+ */
 export async function completion(
   run: ActiveRun,
   id: InvocationId,
   attempts: number,
   value: unknown,
 ): Promise<InvocationEnd> {
-  const { codec } = run.settings;
+  const { codec, values } = run.settings;
   const said = value instanceof Handoff ? value.message : value;
-  let output = codec.encode(said, `the output of node "${servingNode(run, id).id}"`);
-  const onward = value instanceof Handoff ? handoffTo(run, value.to) : nextOf(run, id, output);
-  if (isJudgedResult(run.plan, id.node, onward))
-    output = codec.encode(await givenByWorkflow(run.plan.definition, codec.decode(output)), "the output");
-  reportLarge(run, id, output);
+  let what = `the output of node "${servingNode(run, id).id}"`;
+  let encoded = codec.encode(said, what);
+  const onward = value instanceof Handoff ? handoffTo(run, value.to) : nextOf(run, id, encoded);
+  if (isJudgedResult(run.plan, id.node, onward)) {
+    what = "the output";
+    encoded = codec.encode(await givenByWorkflow(run.plan.definition, codec.decode(encoded)), what);
+  }
+  reportLarge(run, id, encoded);
+  const kept = values.keep(encoded, what);
+  const output = typeof kept === "string" ? kept : await orStop(run, kept);
   return { kind: "invocation_completed", id, attempts, output, ...onward, at: run.settings.runtime.clock.wallNow() };
 }
 

@@ -7,13 +7,13 @@ import { InvocationContext } from "./invocation-context.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
 import { standsAround, unitOf } from "./node-budget.ts";
 import { inputOf } from "./node-input.ts";
-import type { ActiveRun } from "./run.ts";
+import { type ActiveRun, orStop } from "./run.ts";
 import { callNode } from "./schemas.ts";
 
 /**
  * Carries one invocation out: gathers the input, goes through the node's policies into its function, encodes the
  * output. The only place that meets both a policy and a journal. Never rejects for a failing node: that is an end
- * like any other.
+ * like any other. Rejects where the input cannot be read back: then the run stops, and no node is blamed.
  *
  * `isNew` says that the journal has just recorded the first attempt as started, together with what came before it.
  */
@@ -25,6 +25,8 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
   // The start of the first attempt is in the journal before the attempt is made.
   let announced = isNew;
   if (isNew) attempts = 0;
+  const gathered = inputOf(run, id);
+  const input = gathered instanceof Promise ? await orStop(run, gathered) : gathered;
 
   const attempt = async (call: Call): Promise<unknown> => {
     attempts++;
@@ -33,7 +35,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     // A fresh input for each attempt, so that one that changed its input and failed leaves the next a whole one.
     const called = (inner: Call): unknown => {
       const context = new InvocationContext(run, id, attempts, inner, { onSpent });
-      return callNode(node, functionOf(run, id), inputOf(run, id), context);
+      return callNode(node, functionOf(run, id), input(), context);
     };
     const budget = run.budgets.of(node.id);
     if (budget === null || !standsAround(run.plan.definition.policies.get(node.id)!.budget!)) return called(call);

@@ -122,7 +122,7 @@ export class Lives {
   async #resultOf(runId: string, active: Active, state: RunState, resumed: boolean): Promise<RunResult> {
     const isWhole = state.status === "completed" && !isDegraded(state);
     const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
-    return resultOf(runId, active.prepared.plan, state, this.#settings.codec, letters, resumed);
+    return resultOf(runId, active.prepared.plan, state, this.#settings, letters, resumed);
   }
 
   /** A run that was not begun here, because somebody else has it or it is another one, has not stopped. */
@@ -212,9 +212,12 @@ export class Lives {
     const { state } = journal;
     try {
       if (state.status !== "new") {
-        checkSameRun(runId, plan, state, "input" in errand ? errand.input : state.input);
+        const given = "input" in errand ? errand.input : state.input;
+        // A reference is stored for a large one; one that was read from the journal itself is the same reference.
+        const input = given === state.input ? given : await this.#settings.values.load(state.input);
+        checkSameRun(runId, plan, { ...state, input }, given);
         if (isSettled(journal, errand)) checkSameDefinition(runId, plan, state);
-        else definitionChanges(runId, plan, state, this.#settings.codec, 0);
+        else await definitionChanges(runId, plan, state, this.#settings, 0);
       }
       return journal;
     } catch (error) {
@@ -226,7 +229,7 @@ export class Lives {
   /** Stages what a run begins with here, and keeps its lease from now on. */
   async #stage(active: Active, journal: Journal, errand: Errand): Promise<ActiveRun["redriving"]> {
     const at = this.#settings.runtime.clock.wallNow();
-    const redriving = await stageErrand(this.#store, active.prepared.plan, journal, errand, this.#settings.codec, at);
+    const redriving = await stageErrand(this.#store, active.prepared.plan, journal, errand, this.#settings, at);
     // Closed while the journal was being opened: the run stops here, which is not to be cancelled.
     if (this.closed !== null) throw this.closed;
     active.journal = journal;

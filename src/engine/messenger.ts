@@ -43,7 +43,9 @@ export class Messenger {
     const row = await this.#store.get(runId);
     const workflow = row && this.#known.byId(row.workflowId)?.definition;
     if (workflow !== undefined) await expectTaker(workflow, name, payload);
-    await this.#send(runId, name, payload, id);
+    const { codec, values } = this.#settings;
+    const what = `the payload of signal "${name}"`;
+    await this.#send(runId, name, await values.keep(codec.encode(payload, what), what), id);
   }
 
   async cancel(runId: string, reason: unknown = "no reason was given", options: CancelOptions): Promise<void> {
@@ -51,7 +53,9 @@ export class Messenger {
     const cancellation = new Cancellation(reason, compensate);
     const here = this.#runs.cancel(runId, cancellation);
     if (here !== undefined) return here;
-    await this.#send(runId, CANCEL, { reason: cancellation.message, compensate }, uniqueId());
+    // Short, and read by whoever gets it at once: never among the blobs.
+    const payload = this.#settings.codec.encode({ reason: cancellation.message, compensate }, "the reason");
+    await this.#send(runId, CANCEL, payload, uniqueId());
     const row = await this.#store.get(runId);
     const workflow = row && this.#known.byId(row.workflowId);
     if (workflow === undefined) return;
@@ -65,10 +69,8 @@ export class Messenger {
     }
   }
 
-  async #send(runId: string, name: string, payload: unknown, id: string): Promise<void> {
-    const { codec, runtime } = this.#settings;
-    const encoded = codec.encode(payload, `the payload of signal "${name}"`);
-    const signal: Signal = { id, runId, name, payload: encoded, at: runtime.clock.wallNow() };
+  async #send(runId: string, name: string, payload: string, id: string): Promise<void> {
+    const signal: Signal = { id, runId, name, payload, at: this.#settings.runtime.clock.wallNow() };
     await this.#store.signal(signal);
     this.#runs.deliver(signal);
   }

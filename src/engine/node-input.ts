@@ -4,30 +4,48 @@ import { gatherInput, inputFrom } from "../workflow/mapping.ts";
 import type { PlannedNode } from "../workflow/plan.ts";
 import type { ActiveRun } from "./run.ts";
 
-/** The input of an invocation, decoded anew: nobody shares it. A backup gets what its primary got. */
-export function inputOf(run: ActiveRun, id: InvocationId): unknown {
-  const { codec } = run.settings;
-  const { plan, readiness, journal } = run;
-  const node = plan.nodes.get(id.node)!;
+/** Makes the input of an invocation, anew with each call: nobody shares it. */
+export type InputMaker = () => unknown;
+
+/**
+ * What makes the input of an invocation: at once, unless some of it has to be read from the blobs first. A backup gets
+ * what its primary got.
+ */
+export function inputOf(run: ActiveRun, id: InvocationId): InputMaker | Promise<InputMaker> {
+  const { codec, values } = run.settings;
+  const { stored, make } = recipeOf(run, id);
+  const maker =
+    (encoded: readonly string[]): InputMaker =>
+    () =>
+      make(encoded.map((text) => codec.decode(text)));
+  const loaded = values.loadAll(stored);
+  return loaded instanceof Promise ? loaded.then(maker) : maker(loaded);
+}
+
+/** The stored values that an input is made of, and how. */
+interface Recipe {
+  readonly stored: readonly string[];
+  readonly make: (values: readonly unknown[]) => unknown;
+}
+
+function recipeOf({ plan, readiness, journal }: ActiveRun, id: InvocationId): Recipe {
   const { fork } = journal.state;
-  if (fork?.input !== undefined && fork.node === id.node && id.iteration === 0) return codec.decode(fork.input);
+  if (fork?.input !== undefined && fork.node === id.node && id.iteration === 0)
+    return { stored: [fork.input], make: ([input]) => input };
   const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
-  const outputOf = (visit: string): unknown => codec.decode(readiness.servedBy(visit)!.output);
   if (by !== undefined) {
     const source = readiness.servedBy(by)!;
-    if (source.handoff === id.node) return codec.decode(source.output);
-    const edge = edgeFrom(plan.nodes.get(source.id.node)!, id.node);
-    return edge === null ? codec.decode(source.output) : inputFrom(edge, codec.decode(source.output));
+    const edge = source.handoff === id.node ? null : edgeFrom(plan.nodes.get(source.id.node)!, id.node);
+    return { stored: [source.output], make: ([output]) => (edge === null ? output : inputFrom(edge, output)) };
   }
-  const edges = node.inbound.flatMap(({ definition }) => definition ?? []);
-  if (edges.length === 0) return codec.decode(journal.state.input);
+  const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
+  if (edges.length === 0) return { stored: [journal.state.input], make: ([input]) => input };
   const visits = from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
-  if (edges.length === 1) return inputFrom(edges[0]!, outputOf(visits[0]!));
-  const visitOf = new Map(visits.map((visit) => [invocationIdOf(visit).node, visit]));
-  return gatherInput(
-    edges.filter((edge) => visitOf.has(edge.from)),
-    (source) => outputOf(visitOf.get(source)!),
-  );
+  const stored = visits.map((visit) => readiness.servedBy(visit)!.output);
+  if (edges.length === 1) return { stored, make: ([output]) => inputFrom(edges[0]!, output) };
+  const placeOf = new Map(visits.map((visit, place) => [invocationIdOf(visit).node, place]));
+  const delivering = edges.filter((edge) => placeOf.has(edge.from));
+  return { stored, make: (outputs) => gatherInput(delivering, (source) => outputs[placeOf.get(source)!]) };
 }
 
 function edgeFrom(source: PlannedNode, to: string): EdgeDefinition | null {

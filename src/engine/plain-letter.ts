@@ -1,3 +1,4 @@
+import { referredBlob } from "../core/blobs.ts";
 import { dateFrom } from "../core/clock.ts";
 import type { DeadLetter } from "../core/store.ts";
 
@@ -7,7 +8,8 @@ export interface PlainDeadLetter extends Omit<DeadLetter, "timestamp" | "nextRet
   nextRetryAt: string | null;
   /**
    * The input of the node. What JSON cannot say stands in it as the journal keeps it, in an object with the key `$`.
-   * Null also where the input could not be stored.
+   * One that lies among the blobs is an object with its name, `{ $: "blob", name }`. Null also where the input could not
+   * be stored.
    */
   payload: unknown;
   discarded?: { reason: string; at: string };
@@ -19,9 +21,14 @@ export function plainLetter(letter: DeadLetter): PlainDeadLetter {
     ...rest,
     timestamp: isoText(timestamp),
     nextRetryAt: nextRetryAt === null ? null : isoText(nextRetryAt),
-    payload: payload === null ? null : JSON.parse(payload),
+    payload: payload === null ? null : plainPayload(payload),
     ...(discarded !== undefined && { discarded: { ...discarded, at: isoText(discarded.at) } }),
   };
+}
+
+function plainPayload(payload: string): unknown {
+  const name = referredBlob(payload);
+  return name === undefined ? JSON.parse(payload) : { $: "blob", name };
 }
 
 function isoText(epochMs: number): string {

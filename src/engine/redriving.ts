@@ -1,4 +1,3 @@
-import type { Codec } from "../core/codec.ts";
 import type { DeadLetter, DeadLetterStatus, Store } from "../core/store.ts";
 import { aBoolean, aFunction, anything, checkOptions, durationMs, type Rules, wholeNumber } from "../core/options.ts";
 import { callHook } from "../core/events.ts";
@@ -17,6 +16,7 @@ import {
   skipped,
   underWayError,
 } from "./redrivable.ts";
+import type { EngineSettings } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 
 /** What redriving needs of an engine. */
@@ -24,7 +24,7 @@ export interface RedrivePort {
   readonly store: Store;
   readonly runtime: Runtime;
   readonly known: KnownWorkflows;
-  readonly codec: Codec;
+  readonly settings: Pick<EngineSettings, "codec" | "values">;
   /** Whether a run is under way in this engine, be it that it waits. */
   isUnderWay(runId: string): boolean;
   redrive(letter: DeadLetter, terms: RedriveTerms): Promise<RunResult>;
@@ -212,7 +212,7 @@ async function carriedOn(port: RedrivePort, letter: DeadLetter, terms: RedriveTe
 
 /** What a redrive would come to, as far as that can be seen without beginning it. */
 async function foretold(
-  { store, runtime, known, codec, isUnderWay }: RedrivePort,
+  { store, runtime, known, settings, isUnderWay }: RedrivePort,
   id: string,
   terms: RedriveTerms,
 ): Promise<RedriveEntry> {
@@ -225,7 +225,7 @@ async function foretold(
     if (isUnderWay(runId)) throw underWayError(runId);
     checkUnheld(history.row, runtime.clock.wallNow());
     checkSameRun(runId, plan, history.state, history.state.input);
-    definitionChanges(runId, plan, history.state, codec, runtime.clock.wallNow());
+    await definitionChanges(runId, plan, history.state, settings, runtime.clock.wallNow());
     beginsRedrive(runId, history.state, letter);
     return { ...entryOf(letter), outcome: "redrivable" };
   } catch (error) {

@@ -1,4 +1,3 @@
-import type { Codec } from "../core/codec.ts";
 import { messageOf, revivedError, WorkflowExecutionError } from "../core/errors.ts";
 import type { DeadLetter } from "../core/store.ts";
 import type { Plan } from "../workflow/plan.ts";
@@ -7,6 +6,7 @@ import { invocationKey } from "../workflow/invocation-id.ts";
 import type { CompletedInvocation, RunState } from "../workflow/run-state.ts";
 import { dollarsOf } from "./node-budget.ts";
 import { isDegraded } from "./announce.ts";
+import type { EngineSettings } from "./run.ts";
 
 /** One step of a run as its result lists it (C10.3). */
 export interface AgentStep {
@@ -47,14 +47,14 @@ export interface RunResult<Out = unknown> {
 }
 
 /** The result of a run that has ended, worked out from its state alone: the same now and when it is read again later. */
-export function resultOf(
+export async function resultOf(
   runId: string,
   plan: Plan,
   state: RunState,
-  codec: Codec,
+  settings: EngineSettings,
   deadLetters: DeadLetter[],
   resumed: boolean,
-): RunResult {
+): Promise<RunResult> {
   const { status } = state;
   if (status !== "completed" && status !== "failed" && status !== "cancelled")
     throw new Error(`Run "${runId}" is ${status}, not ended.`);
@@ -64,7 +64,7 @@ export function resultOf(
     workflowId: state.workflowId,
     status,
     success: status === "completed",
-    output: status === "completed" ? outputOf(plan, state, codec) : undefined,
+    output: status === "completed" ? await outputOf(plan, state, settings) : undefined,
     ...(error !== undefined && { error }),
     degraded: isDegraded(state),
     costUsd: [...state.spent].reduce((sum, [node, spent]) => sum + dollarsOf(plan.definition, node, spent), 0),
@@ -95,16 +95,19 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
   );
 }
 
-function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
+async function outputOf(plan: Plan, state: RunState, { codec, values }: EngineSettings): Promise<unknown> {
   const readiness = new Readiness(plan, state);
   readiness.atStart();
   for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
-  const valueOf = (served: CompletedInvocation | undefined): unknown => served && codec.decode(served.output);
+  const valueOf = async (served: CompletedInvocation | undefined): Promise<unknown> =>
+    served && codec.decode(await values.load(served.output));
   if (plan.handsOff) return valueOf(readiness.lastHome);
   const served = plan.ends.map((node) => [node, readiness.lastOf(node)] as const);
   if (served.length === 1) return valueOf(served[0]![1]);
   // Ends that were passed over have no field.
-  return Object.fromEntries(served.flatMap(([node, last]) => (last === undefined ? [] : [[node, valueOf(last)]])));
+  const outputs: [string, unknown][] = [];
+  for (const [node, last] of served) if (last !== undefined) outputs.push([node, await valueOf(last)]);
+  return Object.fromEntries(outputs);
 }
 
 function stepsOf(plan: Plan, state: RunState): AgentStep[] {

@@ -8,6 +8,7 @@ import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { RunBudgets } from "./node-budget.ts";
+import type { LargeValues } from "./large-values.ts";
 import type { NodeGuards } from "./node-policies.ts";
 import type { RunResult } from "./run-result.ts";
 
@@ -15,6 +16,8 @@ import type { RunResult } from "./run-result.ts";
 export interface EngineSettings {
   readonly runtime: Runtime;
   readonly codec: Codec;
+  /** Where encoded values go that are too large for a journal. */
+  readonly values: LargeValues;
   /** How often a process may die while a node runs before the node is given up (C6.3). */
   readonly maxCrashes: number;
   /** How often a dead letter may be redriven before it is quarantined. */
@@ -50,6 +53,19 @@ export interface ActiveRun {
   readonly budgets: RunBudgets;
   readonly runInner: RunInner;
   readonly cancelInner: CancelInner;
+}
+
+/**
+ * What is awaited of the blobs. Where they fail, the journal refuses everything from then on, so that the run stops, and
+ * no node is blamed.
+ */
+export async function orStop<T>({ journal }: ActiveRun, awaited: T | Promise<T>): Promise<T> {
+  try {
+    return await awaited;
+  } catch (error) {
+    journal.abandon(error);
+    throw error;
+  }
 }
 
 /** A run that has begun: its start is stored. */

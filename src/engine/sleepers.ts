@@ -7,8 +7,8 @@ import { invocationKey, type InvocationId } from "../workflow/invocation-id.ts";
 import { sleeps } from "../workflow/plan.ts";
 import type { Invocation } from "../workflow/run-state.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
-import { inputOf } from "./node-input.ts";
-import type { ActiveRun } from "./run.ts";
+import { type InputMaker, inputOf } from "./node-input.ts";
+import { type ActiveRun, orStop } from "./run.ts";
 
 type Sleeping = Extract<Invocation, { status: "sleeping" }>;
 
@@ -39,23 +39,40 @@ export class Sleepers {
     return this.#asleep.size + this.#sleepless.length;
   }
 
-  /** Takes an open invocation where its node waits: one that has begun just now, or one of an earlier life. */
-  takes(invocation: Invocation): boolean {
+  /** Whether an invocation is one for them: its node waits. */
+  takes({ id }: Invocation): boolean {
+    return sleeps(servingNode(this.#run, id).run);
+  }
+
+  /** Takes one that has fallen asleep in an earlier life. */
+  keep(invocation: Sleeping): void {
+    this.#asleep.set(invocationKey(invocation.id), invocation);
+  }
+
+  /** Lets one fall asleep. Rejects where its input cannot be read back. */
+  async layDown(invocation: Invocation): Promise<void> {
     const { id } = invocation;
     const { id: nodeId, run: work } = servingNode(this.#run, id);
-    if (!sleeps(work)) return false;
+    if (!sleeps(work)) throw new Error(`Node "${nodeId}" does not wait.`);
+    const input = work.kind === "wait" ? await this.#gathered(id) : null;
     try {
-      if (invocation.status !== "sleeping") {
-        expectInvocationsLeft(this.#run);
-        const at = this.#run.settings.runtime.clock.wallNow();
-        const signal = work.kind === "signal" ? (work.name ?? nodeId) : null;
-        this.#run.journal.stage({ kind: "invocation_sleeping", id, wakeAt: this.#wakeAtOf(id, work, at), signal, at });
-      }
-      this.#asleep.set(invocationKey(id), invocation as Sleeping);
+      expectInvocationsLeft(this.#run);
+      const at = this.#run.settings.runtime.clock.wallNow();
+      const signal = work.kind === "signal" ? (work.name ?? nodeId) : null;
+      this.#run.journal.stage({ kind: "invocation_sleeping", id, wakeAt: wakeAtOf(work, input, at), signal, at });
+      this.keep(invocation as Sleeping);
     } catch (error) {
       this.#sleepless.push({ invocation, error });
     }
-    return true;
+  }
+
+  /** What has been done so far is stored before anything is awaited of the blobs, which may fail. */
+  async #gathered(id: InvocationId): Promise<InputMaker> {
+    const gathered = inputOf(this.#run, id);
+    if (!(gathered instanceof Promise)) return gathered;
+    gathered.catch(() => {});
+    await this.#run.journal.commit();
+    return gathered;
   }
 
   /** When the first of them wakes by itself, or at once where a signal for one is there; `Infinity` where none does. */
@@ -83,24 +100,26 @@ export class Sleepers {
     }
     return awake;
   }
+}
 
-  #wakeAtOf(id: InvocationId, work: WaitNode | SignalNode, now: number): number | null {
-    if (work.kind === "signal") return work.timeoutMs === Infinity ? null : now + work.timeoutMs;
-    const wakeAt = work.until(inputOf(this.#run, id) as never, now);
-    if (Number.isFinite(wakeAt)) return wakeAt;
-    throw new TypeError(`The node is to wait until ${show(wakeAt)}, which is no instant in milliseconds.`);
-  }
+/** A node that waits for a signal needs no input. */
+function wakeAtOf(work: WaitNode | SignalNode, input: InputMaker | null, now: number): number | null {
+  if (work.kind === "signal") return work.timeoutMs === Infinity ? null : now + work.timeoutMs;
+  const wakeAt = work.until(input!() as never, now);
+  if (Number.isFinite(wakeAt)) return wakeAt;
+  throw new TypeError(`The node is to wait until ${show(wakeAt)}, which is no instant in milliseconds.`);
 }
 
 /** What becomes of an invocation that is awake. Never rejects for a failing node, like `invokeNode`. */
 export async function getUp(run: ActiveRun, { invocation, signal, error }: Awake): Promise<Settled> {
   const { id, attempts } = invocation;
   const { id: nodeId, output: schema } = servingNode(run, id);
+  const { codec, values } = run.settings;
   try {
     if (error !== undefined) throw error;
     let value: unknown;
-    if (signal !== undefined) value = run.settings.codec.decode(signal.payload);
-    else if ((invocation as Sleeping).signal === null) value = inputOf(run, id);
+    if (signal !== undefined) value = codec.decode(await orStop(run, values.load(signal.payload)));
+    else if ((invocation as Sleeping).signal === null) value = (await orStop(run, inputOf(run, id)))();
     else throw signalTimeout(run, invocation as Sleeping);
     if (schema !== undefined) value = await validate(schema, value, `the output of node "${nodeId}"`);
     return { end: await completion(run, id, attempts, value), signalTaken: signal?.id };

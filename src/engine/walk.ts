@@ -5,7 +5,7 @@ import type { Activation } from "../workflow/ready.ts";
 import { type Invocation, isOpen } from "../workflow/run-state.ts";
 import { asksForCompensation } from "./cancellation.ts";
 import { compensate } from "./compensation.ts";
-import { enteredDeadLetter } from "./dead-letter.ts";
+import { enteredDeadLetter, payloadOf } from "./dead-letter.ts";
 import { Inbox } from "./inbox.ts";
 import { cancelInnerRuns } from "./inner-runs.ts";
 import type { InvocationEnd } from "./invocation-end.ts";
@@ -49,7 +49,9 @@ export async function walk(run: ActiveRun): Promise<void> {
   try {
     for (;;) {
       for (const { end, signalTaken } of settled) {
-        ready.push(...stageEnded(run, end));
+        // Read before anything is staged: the entry belongs into the same record as the failure.
+        const payload = end.kind === "invocation_failed" ? await payloadOf(run, end.id) : null;
+        ready.push(...stageEnded(run, end, payload));
         if (signalTaken !== undefined) journal.takeSignal(signalTaken);
       }
       const awake = mayGoOn() ? sleepers.wake() : [];
@@ -59,7 +61,10 @@ export async function walk(run: ActiveRun): Promise<void> {
       while (working < plan.definition.concurrency && mayGoOn()) {
         const launch = interrupted.shift() ?? stageStarted(run, ready.shift());
         if (launch === undefined) break;
-        if (sleepers.takes(launch.invocation)) continue;
+        if (sleepers.takes(launch.invocation)) {
+          await sleepers.layDown(launch.invocation);
+          continue;
+        }
         starting.push(launch);
         working++;
       }
@@ -104,8 +109,11 @@ function pickUp(run: ActiveRun, sleepers: Sleepers): { interrupted: Launch[]; re
   const ready = run.readiness.atStart();
   const { invocations, ended } = run.journal.state;
   for (const key of ended) ready.push(...run.readiness.afterEnd(invocations.get(key)!));
-  for (const invocation of invocations.values())
-    if (isOpen(invocation) && !sleepers.takes(invocation)) interrupted.push({ invocation, isNew: false });
+  for (const invocation of invocations.values()) {
+    if (!isOpen(invocation)) continue;
+    if (invocation.status === "sleeping") sleepers.keep(invocation);
+    else interrupted.push({ invocation, isNew: false });
+  }
   return { interrupted, ready };
 }
 
@@ -117,14 +125,14 @@ function stageStarted(run: ActiveRun, activation: Activation | undefined): Launc
 }
 
 /** Stages an end with the dead letter that it enters or settles; gives what it makes ready. */
-function stageEnded(run: ActiveRun, end: InvocationEnd): Activation[] {
+function stageEnded(run: ActiveRun, end: InvocationEnd, payload: string | null): Activation[] {
   const { journal, readiness } = run;
   journal.stage(end);
   const ready = readiness.afterEnd(journal.state.invocations.get(invocationKey(end.id))!);
   const visit = { node: end.id.node, iteration: end.id.iteration };
   const redriven = run.redriving.get(invocationKey(visit));
   if (end.kind === "invocation_failed" && !ready.some(({ id }) => id.backup !== undefined))
-    journal.keep(enteredDeadLetter(run, visit));
+    journal.keep(enteredDeadLetter(run, visit, payload));
   else if (end.kind === "invocation_completed" && redriven !== undefined) {
     journal.keep({ ...redriven, status: "succeeded", nextRetryAt: null });
   }

@@ -1,4 +1,6 @@
 import type { ContractCase } from "./contract-case.ts";
+import { BLOBS } from "./engine-blob-cases.ts";
+import { BLOB_FORMS } from "./engine-blob-form-cases.ts";
 import { CANCELLATION } from "./engine-cancellation-cases.ts";
 import { COMPENSATION } from "./engine-compensation-cases.ts";
 import { INNER_RUNS } from "./engine-inner-run-cases.ts";
@@ -21,7 +23,7 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  *
  * @example
  * ```ts no-run
- * import { createEngine, type DynamicWorkflow, MemoryStore, type NodeFunction, Workflow } from "holdfast";
+ * import { createEngine, type DynamicWorkflow, MemoryBlobs, MemoryStore, type NodeFunction, Workflow } from "holdfast";
  * import { engineContract, type Graph } from "holdfast/testing";
  * import { it } from "vitest";
  *
@@ -37,6 +39,7 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  *
  * const cases = engineContract({
  *   newStore: (clock) => new MemoryStore({ clock }),
+ *   newBlobs: (clock) => new MemoryBlobs({ clock }),
  *   newEngine: (store, runtime, limits, workflows) => createEngine({ store, runtime, workflows, ...limits }),
  *   workflow: workflowOf,
  * });
@@ -50,6 +53,8 @@ export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
     SCHEMAS,
     REPORTS,
     VALUES,
+    BLOBS,
+    BLOB_FORMS,
     RECOVERY,
     CLAIMS,
     DAMAGE,

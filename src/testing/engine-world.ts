@@ -1,3 +1,4 @@
+import type { BlobRow, Blobs } from "../core/blobs.ts";
 import type { Clock } from "../core/clock.ts";
 import type { EventType, HoldfastEvent } from "../core/events.ts";
 import type { NodeContext, NodeFunction } from "../core/node.ts";
@@ -7,6 +8,7 @@ import type { DeadLetter, DeadLetterFilter, RunRow, Store } from "../core/store.
 import { observed } from "./contract-case.ts";
 import { CallLog } from "./call-log.ts";
 import { type FakeRuntime, fakeRuntime, record } from "./fake-clock.ts";
+import { FaultyBlobs } from "./faulty-blobs.ts";
 import { FaultyStore } from "./faulty-store.ts";
 
 /** What a workflow or a node takes and gives. */
@@ -90,6 +92,7 @@ export interface EngineUnderTest<W> {
     discard(id: string, reason: string): Promise<DeadLetter>;
   };
   close(): Promise<unknown>;
+  sweepBlobs(options?: { olderThanMs?: number; dryRun?: boolean }): Promise<readonly { name: string }[]>;
 }
 
 export interface EngineLimits {
@@ -98,12 +101,16 @@ export interface EngineLimits {
   maxCrashes?: number;
   maxRetries?: number;
   pauseMs?: number;
+  blobs?: Blobs;
+  journaledBytes?: number;
 }
 
 /** An engine and what it needs, as somebody who tests it hands it in. */
 export interface EngineSubject<W> {
   /** An empty store of the kind that the engine is to be tested on. */
   newStore(clock: Clock): Store | Promise<Store>;
+  /** An empty place for large values. */
+  newBlobs(clock: Clock): Blobs | Promise<Blobs>;
   newEngine(store: Store, runtime: Runtime, limits: EngineLimits, workflows: readonly W[]): EngineUnderTest<W>;
   workflow(graph: Graph): W;
 }
@@ -120,6 +127,7 @@ export class EngineWorld<W> {
   readonly log: CallLog = new CallLog();
   readonly #subject: EngineSubject<W>;
   readonly #engines: EngineUnderTest<W>[] = [];
+  readonly #places: Blobs[] = [];
 
   private constructor(subject: EngineSubject<W>, runtime: FakeRuntime, store: Store) {
     this.#subject = subject;
@@ -141,6 +149,7 @@ export class EngineWorld<W> {
       await check(world);
     } finally {
       for (const engine of world.#engines) await engine.close();
+      for (const blobs of world.#places) await blobs.close();
       await store.close();
     }
   }
@@ -150,6 +159,19 @@ export class EngineWorld<W> {
     let result!: T;
     await EngineWorld.run(this.#subject, async (world) => void (result = await check(world)));
     return result;
+  }
+
+  /** An empty place for large values; gives ways of its own to it, as each process has. */
+  async blobs(): Promise<() => FaultyBlobs> {
+    const blobs = await this.#subject.newBlobs(this.runtime.clock);
+    this.#places.push(blobs);
+    return () => new FaultyBlobs(blobs);
+  }
+
+  async blobsOf(blobs: Blobs): Promise<BlobRow[]> {
+    const rows: BlobRow[] = [];
+    for await (const row of blobs.list()) rows.push(row);
+    return rows;
   }
 
   /** A way of its own to the store, as each process has. */

@@ -3,6 +3,7 @@ export { FakeClock, fakeRuntime, type FakeRuntime, record } from "./fake-clock.t
 
 // Contracts
 export type { ContractCase } from "./contract-case.ts";
+export { blobsContract, type BlobsPlace } from "./blobs-contract.ts";
 export { storeContract, type StorePlace } from "./store-contract.ts";
 export { sharedStateContract, type SharedStatePlace } from "./shared-state-contract.ts";
 export { engineContract } from "./engine-contract.ts";
@@ -15,5 +16,6 @@ export type {
   RunOutcome,
 } from "./engine-world.ts";
 
-// A store that fails on order
+// A store and blobs that fail on order
+export { FaultyBlobs } from "./faulty-blobs.ts";
 export { FaultyStore } from "./faulty-store.ts";
