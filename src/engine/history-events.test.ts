@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { MemoryBlobs } from "../stores/memory-blobs.ts";
 import { MemoryStore } from "../stores/memory.ts";
 import { fakeRuntime } from "../testing/fake-clock.ts";
 import { Workflow } from "../workflow.ts";
@@ -46,6 +47,17 @@ test("the history of a run tells what happened and when, with values and errors 
   ]);
   expect([completed.invocationId, completed.output]).toEqual(["flaky#0", new Map([["when", when]])]);
   expect(await engine.history("other")).toBeUndefined();
+});
+
+test("the history shows large values as they were, wherever they are kept (C6.6)", async () => {
+  const engine = new Engine({ store: new MemoryStore(), blobs: new MemoryBlobs(), journaledBytes: 0 });
+  const workflow = new Workflow({ id: "w" }).addNode("n", (n: number) => [n + 1]);
+  await engine.run(workflow, 1, { runId: "r" });
+  const { events } = (await engine.history("r"))!;
+  expect(events.filter(({ kind }) => kind === "run_started" || kind === "invocation_completed")).toMatchObject([
+    { input: 1 },
+    { output: [2] },
+  ]);
 });
 
 test("the history of a failed run names the node, and is told of a run that others carry out (C6.4)", async () => {

@@ -7,7 +7,7 @@ import { InvocationContext } from "./invocation-context.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
 import { standsAround, unitOf } from "./node-budget.ts";
 import { inputOf } from "./node-input.ts";
-import { type ActiveRun, orStop } from "./run.ts";
+import type { ActiveRun } from "./run.ts";
 import { callNode } from "./schemas.ts";
 
 /**
@@ -26,7 +26,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
   let announced = isNew;
   if (isNew) attempts = 0;
   const gathered = inputOf(run, id);
-  const input = gathered instanceof Promise ? await orStop(run, gathered) : gathered;
+  const input = gathered instanceof Promise ? await gathered : gathered;
 
   const attempt = async (call: Call): Promise<unknown> => {
     attempts++;

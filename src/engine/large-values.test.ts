@@ -32,6 +32,7 @@ describe("a value", () => {
     for (const text of [encoded("12345678"), encoded("éé123"), encoded(["ab"]), encoded(undefined).slice(0, 10)]) {
       expect(values.keep(text, "the value")).toBe(text);
       expect(values.load(text)).toBe(text);
+      expect(values.loadAll([text, text])).toEqual([text, text]);
     }
   });
 
@@ -44,6 +45,7 @@ describe("a value", () => {
       expect(reference).toBe(`blob:${NAME}`);
       expect(new TextDecoder().decode(blobs.kept)).toBe(text);
       expect(await values.load(reference)).toBe(text);
+      expect(await values.loadAll(["1", reference])).toEqual(["1", text]);
     }
   });
 

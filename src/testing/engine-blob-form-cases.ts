@@ -78,6 +78,25 @@ export const BLOB_FORMS: EngineCases = {
     }
   },
 
+  "a wait that has slept and cannot read what it passes on stops the run, and blames no node (C6.10)": async (
+    world,
+  ) => {
+    const blobs = await world.blobs();
+    const faulty = blobs();
+    const workflow = world.workflow({
+      nodes: { make: world.node(() => LARGE), pause: { kind: "wait", until: (_, now) => now + 500 } },
+      edges: [["make", "pause"]],
+    });
+    const stopped = world.engine({ ...LIMITS, blobs: faulty }).run(workflow, null, { runId: "r" });
+    await world.settle();
+    faulty.down = true;
+    await rejection(world.finish(stopped), "STORE_UNAVAILABLE");
+    deepEqual([await world.store.deadLetters(), world.eventsOf("node.failed")], [[], []]);
+    const again = world.engine({ ...LIMITS, blobs: blobs() }).run(workflow, null, { runId: "r" });
+    equal((await world.finish(again)).output, LARGE);
+    equal(world.log.callsOf("make#0"), 1);
+  },
+
   "a large payload of a signal waits among the blobs, and no sweep deletes it (C5.2, C6.6)": async (world) => {
     const blobs = await world.blobs();
     const workflow = world.workflow({ nodes: { ask: { kind: "signal", name: undefined, timeoutMs: Infinity } } });
