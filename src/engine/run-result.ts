@@ -1,3 +1,4 @@
+import type { Codec } from "../core/codec.ts";
 import { messageOf, revivedError, WorkflowExecutionError } from "../core/errors.ts";
 import type { DeadLetter } from "../core/store.ts";
 import type { Plan } from "../workflow/plan.ts";
@@ -6,7 +7,7 @@ import { invocationKey } from "../workflow/invocation-id.ts";
 import type { CompletedInvocation, RunState } from "../workflow/run-state.ts";
 import { dollarsOf } from "./node-budget.ts";
 import { isDegraded } from "./announce.ts";
-import type { EngineSettings } from "./run.ts";
+import type { LargeValues } from "./large-values.ts";
 
 /** One step of a run as its result lists it (C10.3). */
 export interface AgentStep {
@@ -46,12 +47,18 @@ export interface RunResult<Out = unknown> {
   resumed: boolean;
 }
 
+/** What it takes to read stored values. */
+interface Reading {
+  readonly codec: Codec;
+  readonly values: LargeValues;
+}
+
 /** The result of a run that has ended, worked out from its state alone: the same now and when it is read again later. */
 export async function resultOf(
   runId: string,
   plan: Plan,
   state: RunState,
-  settings: EngineSettings,
+  reading: Reading,
   deadLetters: DeadLetter[],
   resumed: boolean,
 ): Promise<RunResult> {
@@ -64,7 +71,7 @@ export async function resultOf(
     workflowId: state.workflowId,
     status,
     success: status === "completed",
-    output: status === "completed" ? await outputOf(plan, state, settings) : undefined,
+    output: status === "completed" ? await outputOf(plan, state, reading) : undefined,
     ...(error !== undefined && { error }),
     degraded: isDegraded(state),
     costUsd: [...state.spent].reduce((sum, [node, spent]) => sum + dollarsOf(plan.definition, node, spent), 0),
@@ -95,7 +102,7 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
   );
 }
 
-async function outputOf(plan: Plan, state: RunState, { codec, values }: EngineSettings): Promise<unknown> {
+async function outputOf(plan: Plan, state: RunState, { codec, values }: Reading): Promise<unknown> {
   const readiness = new Readiness(plan, state);
   readiness.atStart();
   for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
