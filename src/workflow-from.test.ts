@@ -117,7 +117,7 @@ describe.each(Object.entries(STORES))("a function of steps on %s", (_, open) => 
         const begun: string[] = [];
         const handle = new FaultyStore(store);
         handle.dieAt(n, moment);
-        const first = createEngine({ store: handle, runtime });
+        const first = createEngine({ pauseMs: 0, store: handle, runtime });
         const died = await first.run(bookTrip(begun), "ann", { runId: "r" }).catch(() => undefined);
         if (died === undefined) deaths++;
         await first.close();

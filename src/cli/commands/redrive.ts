@@ -1,3 +1,4 @@
+import { LargeValues } from "../../engine/large-values.ts";
 import { plainCodec } from "../../core/codec.ts";
 import { ConfigError, HoldfastError, NotFoundError } from "../../core/errors.ts";
 import { systemRuntime } from "../../core/runtime.ts";
@@ -114,7 +115,7 @@ async function redriveAll(redriver: Redriver): Promise<number> {
 function lettersCarriedOut(redriver: Redriver, closed: AbortSignal): DeadLetters {
   const { store, known } = redriver;
   return new DeadLetters({
-    ...{ store, known, closed, runtime: systemRuntime, codec: plainCodec },
+    ...{ store, known, closed, runtime: systemRuntime, settings: { codec: plainCodec, values: new LargeValues(null) } },
     isUnderWay: () => false,
     async redrive(letter, terms) {
       const ending = await carryOn(redriver, letter, terms);
