@@ -43,7 +43,8 @@ export async function stageErrand(
     const { outline, fingerprint, definition } = plan;
     const { input, fork } = errand as { input: string; fork?: ForkErrand };
     const { kept: _, ...origin } = fork ?? { kept: [] };
-    const stored = await settings.values.keep(input, "the input");
+    const journaled = settings.values.keep(input, "the input");
+    const stored = typeof journaled === "string" ? journaled : await journaled;
     const started = { workflowId: definition.id, outline, fingerprint, input: stored };
     journal.stage({ kind: "run_started", ...started, ...(fork && { fork: origin as Fork }), at });
     if (fork !== undefined) for (const event of eventsOfFork(fork)) journal.stage(event);

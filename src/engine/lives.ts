@@ -122,7 +122,7 @@ export class Lives {
   async #resultOf(runId: string, active: Active, state: RunState, resumed: boolean): Promise<RunResult> {
     const isWhole = state.status === "completed" && !isDegraded(state);
     const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
-    return resultOf(runId, active.prepared.plan, state, this.#settings, letters, resumed);
+    return await resultOf(runId, active.prepared.plan, state, this.#settings, letters, resumed);
   }
 
   /** A run that was not begun here, because somebody else has it or it is another one, has not stopped. */

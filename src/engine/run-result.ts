@@ -106,15 +106,18 @@ async function outputOf(plan: Plan, state: RunState, { codec, values }: Reading)
   const readiness = new Readiness(plan, state);
   readiness.atStart();
   for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
-  const valueOf = async (served: CompletedInvocation | undefined): Promise<unknown> =>
-    served && codec.decode(await values.load(served.output));
-  if (plan.handsOff) return valueOf(readiness.lastHome);
-  const served = plan.ends.map((node) => [node, readiness.lastOf(node)] as const);
-  if (served.length === 1) return valueOf(served[0]![1]);
+  const valuesOf = async (served: readonly CompletedInvocation[]): Promise<unknown[]> => {
+    const loaded = values.loadAll(served.map(({ output }) => output));
+    return (loaded instanceof Promise ? await loaded : loaded).map((encoded) => codec.decode(encoded));
+  };
+  if (plan.handsOff || plan.ends.length === 1) {
+    const last = plan.handsOff ? readiness.lastHome : readiness.lastOf(plan.ends[0]!);
+    return last && (await valuesOf([last]))[0];
+  }
   // Ends that were passed over have no field.
-  const outputs: [string, unknown][] = [];
-  for (const [node, last] of served) if (last !== undefined) outputs.push([node, await valueOf(last)]);
-  return Object.fromEntries(outputs);
+  const served = plan.ends.flatMap((node) => readiness.lastOf(node) ?? []);
+  const outputs = await valuesOf(served);
+  return Object.fromEntries(served.map(({ id }, i) => [id.node, outputs[i]]));
 }
 
 function stepsOf(plan: Plan, state: RunState): AgentStep[] {
