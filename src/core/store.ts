@@ -204,8 +204,8 @@ export interface Store {
   /** Gives a lease back, so that the run can be claimed at once. Does nothing where somebody else has claimed it since. */
   release(runId: string, token: number): Promise<void>;
   get(runId: string): Promise<RunRow | undefined>;
-  /** The records of a run in order, from a number on. @default 0 */
-  read(runId: string, from?: number): Promise<StoredRecord[]>;
+  /** The records of a run in order: all, or those from a number on, up to one that is not among them. */
+  read(runId: string, from?: number, to?: number): Promise<StoredRecord[]>;
   /** Moves the records from `seq` on out of the journal, to be looked at by a person: they are damaged. */
   setAside(runId: string, token: number, seq: number): Promise<void>;
   /** Runs, newest first, unless the filter says otherwise. */

@@ -109,10 +109,10 @@ export class MemoryStore implements Store {
     return structuredClone(this.#runs.get(runId)?.row);
   }
 
-  async read(runId: string, from = 0): Promise<StoredRecord[]> {
+  async read(runId: string, from = 0, to: number = Infinity): Promise<StoredRecord[]> {
     this.#check();
     const records = this.#runs.get(runId)?.records ?? [];
-    return records.slice(from).map((record) => ({ ...record, body: record.body.slice() }));
+    return records.slice(from, to).map((record) => ({ ...record, body: record.body.slice() }));
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {

@@ -149,8 +149,8 @@ export class SqliteStore implements Store {
     });
   }
 
-  async read(runId: string, from = 0): Promise<StoredRecord[]> {
-    const records = this.#file.read((statements) => statements.records.all(idText(runId), from)) as StoredRecord[];
+  async read(runId: string, from = 0, to: number = Infinity): Promise<StoredRecord[]> {
+    const records = this.#file.read(({ records }) => records.all(idText(runId), from, to)) as StoredRecord[];
     // libsql gives the bytes of a blob as a bare ArrayBuffer, node:sqlite as a Uint8Array.
     return records.map(({ seq, body, checksum }) => ({ seq, body: new Uint8Array(body), checksum }));
   }
