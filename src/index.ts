@@ -31,6 +31,7 @@ export type { Missed } from "./engine/schedule-record.ts";
 export type { DueTime } from "./engine/schedule-watch.ts";
 export type { Schedule, ScheduleOptions, ScheduleRow, Schedules } from "./engine/schedules.ts";
 export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdown.ts";
+export type { SnapshotOptions } from "./engine/snapshot-schedule.ts";
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
 export type { DeadLetters } from "./engine/dead-letters.ts";
 

@@ -2,16 +2,17 @@ import { callFrom } from "../core/call.ts";
 import { HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
 import { Slots } from "../core/slots.ts";
 import type { DeadLetter, Store } from "../core/store.ts";
+import { invocationKey } from "../workflow/invocation-id.ts";
 import { Readiness } from "../workflow/ready.ts";
 import { isDegraded } from "./announce.ts";
 import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
-import { readHistory } from "./history.ts";
+import { readInput } from "./history.ts";
 import { Journal } from "./journal.ts";
 import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { Leases } from "./leases.ts";
 import { isDead, newOwner } from "./owner.ts";
 import type { ActiveRun, EngineSettings, RunHandle } from "./run.ts";
-import { resultOf, type RunResult } from "./run-result.ts";
+import { resultOf, type RunResult, servedEnds } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
 import type { ClosingRun } from "./shutdown.ts";
 import { walk } from "./walk.ts";
@@ -92,13 +93,12 @@ export class ActiveRuns {
     runId: string,
     signal: AbortSignal | undefined,
   ): Promise<Active<Out>> {
-    const history = await readHistory(this.#store, runId);
-    if (history === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
-    // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
-    if (history.state.status === "new" && history.damage === undefined) {
+    const row = await this.#store.get(runId);
+    if (row === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
+    if (row.version === 0 && row.head.version === 0) {
       throw new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
     }
-    return this.take(workflow, history.state.input, runId, signal);
+    return this.take(workflow, await readInput(this.#store, runId), runId, signal);
   }
 
   /** The run of that id, which is begun unless it is under way here. */
@@ -183,6 +183,8 @@ export class ActiveRuns {
         }
       }
       const { state } = journal;
+      if (journal.isNoted && state.status === "completed")
+        await journal.load(servedEnds(plan, state).flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
       const isWhole = state.status === "completed" && !isDegraded(state);
       const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
       return resultOf(runId, plan, state, codec, letters, resumed);
@@ -208,6 +210,7 @@ export class ActiveRuns {
       workflowId: plan.definition.id,
       owner: this.#owner,
       leaseMs: this.#leaseMs,
+      snapshots: this.#settings.snapshots,
       isDead,
       reopen: "redrive" in errand,
     });

@@ -1,10 +1,11 @@
 import type { ValueType } from "../core/codec.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
-import { aFunction, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
+import { aFunction, anObject, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Store } from "../core/store.ts";
 import type { Runnable } from "./runnable.ts";
+import { type SnapshotOptions, snapshotOptions } from "./snapshot-schedule.ts";
 
 export interface EngineOptions {
   /** Where journals are kept. */
@@ -22,6 +23,8 @@ export interface EngineOptions {
   maxCrashes?: number | undefined;
   /** How often a dead letter may be redriven before it is quarantined. @default 3 */
   maxRetries?: number | undefined;
+  /** How often the state of a long run is stored whole. */
+  snapshots?: SnapshotOptions | undefined;
   /** Classes whose instances may be stored. */
   types?: readonly ValueType[] | undefined;
   /** Called with every event of this engine's runtime. */
@@ -44,6 +47,7 @@ const RULES: Rules<EngineOptions> = {
   leaseMs: positiveMs,
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
+  snapshots: anObject,
   types: anything,
   onEvent: aFunction,
   runtime: anything,
@@ -52,6 +56,7 @@ const RULES: Rules<EngineOptions> = {
 /** The options of an engine, checked. */
 export function engineOptions(options: EngineOptions): EngineOptions {
   const checked = checkOptions("engine", options, RULES);
+  if (checked.snapshots !== undefined) checked.snapshots = snapshotOptions(checked.snapshots);
   if (typeof checked.store?.append === "function") return checked;
   throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');
 }

@@ -39,9 +39,9 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     const checked = engineOptions(options);
-    const { store, runtime = systemRuntime, maxCrashes = 10, maxRetries = 3 } = checked;
+    const { store, runtime = systemRuntime, maxCrashes = 10, maxRetries = 3, snapshots = {} } = checked;
     this.#store = store;
-    this.#settings = { runtime, codec: new Codec(checked.types), maxCrashes, maxRetries };
+    this.#settings = { runtime, codec: new Codec(checked.types), maxCrashes, maxRetries, snapshots };
     this.#known = new KnownWorkflows(runtime);
     for (const workflow of checked.workflows ?? []) this.#known.prepare(workflow);
     this.#runs = new ActiveRuns(store, this.#settings, this.#known, checked);

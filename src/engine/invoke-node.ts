@@ -39,6 +39,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
   // The start of the first attempt is in the journal before the attempt is made.
   let announced = isNew;
   if (isNew) attempts = 0;
+  if (run.journal.isNoted) await run.journal.load(workedOn(run, id));
 
   const attempt = async (call: Call): Promise<unknown> => {
     attempts++;
@@ -126,7 +127,7 @@ export function inputOf(run: ActiveRun, id: InvocationId): unknown {
   const { codec } = run.settings;
   const { plan, readiness, journal } = run;
   const node = plan.nodes.get(id.node)!;
-  const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
+  const { by } = journal.state.invocations.get(invocationKey(id)) ?? {};
   const outputOf = (visit: string): unknown => codec.decode(readiness.servedBy(visit)!.output);
   if (by !== undefined) {
     const source = readiness.servedBy(by)!;
@@ -136,13 +137,27 @@ export function inputOf(run: ActiveRun, id: InvocationId): unknown {
   }
   const edges = node.inbound.flatMap(({ definition }) => definition ?? []);
   if (edges.length === 0) return codec.decode(journal.state.input);
-  const visits = from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
+  const visits = sourcesOf(run, id);
   if (edges.length === 1) return inputFrom(edges[0]!, outputOf(visits[0]!));
   const visitOf = new Map(visits.map((visit) => [invocationIdOf(visit).node, visit]));
   return gatherInput(
     edges.filter((edge) => visitOf.has(edge.from)),
     (source) => outputOf(visitOf.get(source)!),
   );
+}
+
+/** The visits that the input of an invocation comes from. */
+function sourcesOf({ plan, journal }: ActiveRun, id: InvocationId): readonly string[] {
+  const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
+  if (by !== undefined) return [by];
+  const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
+  return from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
+}
+
+/** The invocations whose outputs an invocation works on, itself among them: it has made steps. */
+function workedOn(run: ActiveRun, id: InvocationId): string[] {
+  const served = sourcesOf(run, id).flatMap((visit) => run.readiness.servedBy(visit) ?? []);
+  return [id, ...served.map((source) => source.id)].map(invocationKey);
 }
 
 function edgeFrom(source: PlannedNode, to: string): EdgeDefinition | null {

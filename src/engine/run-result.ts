@@ -91,13 +91,18 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
   );
 }
 
-function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
+/** The invocations that give the output of a run, by end node; by no name where any node may end it. */
+export function servedEnds(plan: Plan, state: RunState): (readonly [string, CompletedInvocation | undefined])[] {
   const readiness = new Readiness(plan, state);
   readiness.atStart();
   for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
+  if (plan.handsOff) return [["", readiness.lastHome]];
+  return plan.ends.map((node) => [node, readiness.lastOf(node)]);
+}
+
+function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
   const valueOf = (served: CompletedInvocation | undefined): unknown => served && codec.decode(served.output);
-  if (plan.handsOff) return valueOf(readiness.lastHome);
-  const served = plan.ends.map((node) => [node, readiness.lastOf(node)] as const);
+  const served = servedEnds(plan, state);
   if (served.length === 1) return valueOf(served[0]![1]);
   // Ends that were passed over have no field.
   return Object.fromEntries(served.flatMap(([node, last]) => (last === undefined ? [] : [[node, valueOf(last)]])));

@@ -6,6 +6,7 @@ import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
 import type { NodeGuards } from "./node-policies.ts";
 import type { RunResult } from "./run-result.ts";
+import type { SnapshotOptions } from "./snapshot-schedule.ts";
 
 /** How a run is carried out, the same for all runs of an engine. */
 export interface EngineSettings {
@@ -15,6 +16,7 @@ export interface EngineSettings {
   readonly maxCrashes: number;
   /** How often a dead letter may be redriven before it is quarantined. */
   readonly maxRetries: number;
+  readonly snapshots: SnapshotOptions;
 }
 
 /** A run that this process carries out now: everything that `walk` and `invoke-node` need, in one place. */

@@ -6,6 +6,7 @@ import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
 import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
 import { SCHEMAS } from "./engine-schema-cases.ts";
+import { SNAPSHOTS } from "./engine-snapshot-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
 import { VALUES } from "./engine-value-cases.ts";
 import { WALKS } from "./engine-walk-cases.ts";
@@ -39,8 +40,19 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * ```
  */
 export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
-  return [WALKS, FORMS, SCHEMAS, REPORTS, VALUES, RECOVERY, CLAIMS, DAMAGE, DEAD_LETTERS, CANCELLATION].flatMap(
-    (cases: EngineCases) =>
-      Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
+  return [
+    WALKS,
+    FORMS,
+    SCHEMAS,
+    REPORTS,
+    VALUES,
+    RECOVERY,
+    CLAIMS,
+    DAMAGE,
+    DEAD_LETTERS,
+    CANCELLATION,
+    SNAPSHOTS,
+  ].flatMap((cases: EngineCases) =>
+    Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );
 }

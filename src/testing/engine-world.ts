@@ -70,6 +70,7 @@ export interface EngineLimits {
   leaseMs?: number;
   maxCrashes?: number;
   maxRetries?: number;
+  snapshots?: { minEvents?: number; bytesPerEvent?: number };
 }
 
 /** An engine and what it needs, as somebody who tests it hands it in. */
