@@ -25,6 +25,7 @@ export type { EngineOptions, RunOptions } from "./engine/engine-options.ts";
 export type { EventStreamOptions } from "./engine/event-stream.ts";
 export type { History, HistoryEvent } from "./engine/history-events.ts";
 export type { Recovery } from "./engine/recovery.ts";
+export type { PruneOptions, RetentionOptions } from "./engine/retention.ts";
 export type { RunHandle } from "./engine/run.ts";
 export type { Runnable } from "./engine/runnable.ts";
 export type { Missed } from "./engine/schedule-record.ts";

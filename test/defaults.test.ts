@@ -622,6 +622,14 @@ const PROBES: Record<string, Probe> = {
     other: 999,
     observe: async (limit) => (await (await filledStore()).prune({ keep: 0, limit: limit as number })).length,
   },
+  "PruneFilter.dryRun": {
+    other: true,
+    observe: async (dryRun) => {
+      const store = await filledStore();
+      await store.prune({ keep: 0, dryRun: dryRun as boolean });
+      return (await store.list()).length;
+    },
+  },
   "SqliteStoreOptions.durability": {
     other: "relaxed",
     observe: async (value) => {
@@ -682,6 +690,35 @@ const PROBES: Record<string, Probe> = {
   "EngineOptions.leaseMs": engineOption(4999, leaseTaken, "leaseMs"),
   "EngineOptions.maxCrashes": engineOption(9, startsAllowed, "maxCrashes"),
   "EngineOptions.maxRetries": engineOption(2, redrivesAllowed, "maxRetries"),
+  "RetentionOptions.everyMs": {
+    other: 599_999,
+    observe: async (everyMs) => {
+      const runtime = fakeRuntime();
+      const store = new MemoryStore({ clock: runtime.clock });
+      const engine = createEngine({ store, runtime, retention: { keep: 0, everyMs: everyMs as number } });
+      await engine.run(
+        new Workflow({ id: "w" }).addNode("n", () => 1),
+        undefined,
+      );
+      await runtime.clock.advance(599_999);
+      const left = (await store.list()).length;
+      await engine.close();
+      return left;
+    },
+  },
+  "PruneOptions.dryRun": {
+    other: true,
+    observe: async (dryRun) => {
+      const store = new MemoryStore();
+      const engine = createEngine({ store });
+      await engine.run(
+        new Workflow({ id: "w" }).addNode("n", () => 1),
+        undefined,
+      );
+      await engine.prune({ keep: 0, dryRun: dryRun as boolean });
+      return (await store.list()).length;
+    },
+  },
   "SnapshotOptions.minEvents": {
     other: 999,
     observe: (minEvents) => newestSnapshot({ minEvents: minEvents as number }, 1010),
@@ -807,7 +844,14 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
 
 /** For each page, the options that its table of defaults is about. */
 const PAGES: Record<string, readonly string[]> = {
-  engine: ["EngineOptions", "EventStreamOptions", "SnapshotOptions", "CloseOptions"],
+  engine: [
+    "EngineOptions",
+    "EventStreamOptions",
+    "RetentionOptions",
+    "PruneOptions",
+    "SnapshotOptions",
+    "CloseOptions",
+  ],
   schedules: ["ScheduleOptions"],
   "policies/adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
   "policies/budget": ["BudgetOptions"],

@@ -11,7 +11,7 @@ const PAGES: Record<string, number> = {
   "README.md": 3,
   "docs/behaviour.md": 0,
   "docs/cli.md": 1,
-  "docs/engine.md": 4,
+  "docs/engine.md": 5,
   "docs/errors.md": 2,
   "docs/events.md": 2,
   "docs/nodes.md": 5,

@@ -3,9 +3,11 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { HoldfastError, messageOf } from "../core/errors.ts";
 import type { ListLettersCommand, ShowLetterCommand } from "./commands/dlq.ts";
 import type { DoctorCommand } from "./commands/doctor.ts";
+import type { PruneCommand } from "./commands/prune.ts";
 import type { RedriveCommand } from "./commands/redrive.ts";
 import type { RunCommand } from "./commands/run.ts";
 import type { ListRunsCommand, ShowRunCommand } from "./commands/runs.ts";
+import { durationOf } from "./duration.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { ownPackage } from "./own-package.ts";
 import { Terminal } from "./terminal.ts";
@@ -84,6 +86,19 @@ function program(): Command {
       exitCode = await redrive(terminal, id, options);
     });
 
+  onStore(holdfast.command("prune"))
+    .description("delete ended runs: those that are old enough, and those beyond a number")
+    .addOption(new Option("--older-than <time>", "those that ended longer ago, such as 30d, 12h or 45m").argParser(age))
+    .addOption(
+      new Option("--keep <count>", "those beyond the newest so many of each workflow").argParser(wholeNumber(0)),
+    )
+    .option("--workflow <id>", "only runs of this workflow")
+    .option("--dry-run", "only print which would go")
+    .action(async (options: PruneCommand) => {
+      const { prune } = await import("./commands/prune.ts");
+      exitCode = await prune(terminal, options);
+    });
+
   onStore(holdfast.command("doctor"))
     .description("check what durable runs depend upon here: Node, SQLite, disk, store")
     .action(async (options: DoctorCommand) => {
@@ -110,12 +125,23 @@ function filtered(command: Command): Command {
 }
 
 function limit(): Option {
-  return new Option("--limit <count>", "how many at most").default(100).argParser((text) => {
+  return new Option("--limit <count>", "how many at most").default(100).argParser(wholeNumber(1));
+}
+
+function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
     const count = Number(text);
-    if (!Number.isSafeInteger(count) || count < 1)
-      throw new InvalidArgumentError("It must be a whole number of at least 1.");
+    if (text.trim() === "" || !Number.isSafeInteger(count) || count < least)
+      throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
     return count;
-  });
+  };
+}
+
+function age(text: string): number {
+  const milliseconds = durationOf(text);
+  if (milliseconds === undefined)
+    throw new InvalidArgumentError("It must be a number with a unit: s, m, h, d or w, such as 30d.");
+  return milliseconds;
 }
 
 /** Tells why a command could not be carried out. Errors of ours say it all; of others the place is needed too. */

@@ -182,6 +182,8 @@ export interface PruneFilter {
   keep?: number | undefined;
   /** How many go at once, so that nobody waits long for the store. @default 1000 */
   limit?: number | undefined;
+  /** Say which may go, and leave them. @default false */
+  dryRun?: boolean | undefined;
 }
 
 /**
@@ -228,7 +230,7 @@ export interface Store {
   signals(of: { runId: string } | { owner: string }): Promise<Signal[]>;
   /**
    * Deletes ended runs with all that belongs to them, oldest first, and gives their ids. A run with an entry among its
-   * dead letters that is not settled stays.
+   * dead letters that is not settled stays, and so does one that somebody has claimed to redrive it.
    */
   prune(filter: PruneFilter): Promise<string[]>;
   close(): Promise<void>;

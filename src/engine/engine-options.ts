@@ -4,6 +4,7 @@ import type { EventListener } from "../core/events.ts";
 import { aFunction, anObject, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Store } from "../core/store.ts";
+import { type RetentionOptions, retentionOptions } from "./retention.ts";
 import type { Runnable } from "./runnable.ts";
 import { type SnapshotOptions, snapshotOptions } from "./snapshot-schedule.ts";
 
@@ -23,6 +24,8 @@ export interface EngineOptions {
   maxCrashes?: number | undefined;
   /** How often a dead letter may be redriven before it is quarantined. @default 3 */
   maxRetries?: number | undefined;
+  /** Ended runs that this engine deletes by itself, now and then. Without it none is. */
+  retention?: RetentionOptions | undefined;
   /** How often the state of a long run is stored whole. */
   snapshots?: SnapshotOptions | undefined;
   /** Classes whose instances may be stored. */
@@ -47,6 +50,7 @@ const RULES: Rules<EngineOptions> = {
   leaseMs: positiveMs,
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
+  retention: anObject,
   snapshots: anObject,
   types: anything,
   onEvent: aFunction,
@@ -56,6 +60,7 @@ const RULES: Rules<EngineOptions> = {
 /** The options of an engine, checked. */
 export function engineOptions(options: EngineOptions): EngineOptions {
   const checked = checkOptions("engine", options, RULES);
+  if (checked.retention !== undefined) checked.retention = retentionOptions(checked.retention);
   if (checked.snapshots !== undefined) checked.snapshots = snapshotOptions(checked.snapshots);
   if (typeof checked.store?.append === "function") return checked;
   throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');

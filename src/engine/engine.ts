@@ -12,6 +12,7 @@ import { EventStream, type EventStreamOptions } from "./event-stream.ts";
 import { readHistory } from "./history.ts";
 import { type History, readable } from "./history-events.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
+import { pruneRuns, type PruneOptions, Retention } from "./retention.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
@@ -31,6 +32,7 @@ export class Engine {
   readonly #streams = new Set<EventStream>();
   readonly #unsubscribe: () => void;
   readonly #closing: Closing;
+  readonly #retention: Retention | undefined;
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
@@ -51,10 +53,12 @@ export class Engine {
       refuse: async () => {
         const runs = this.#runs.refuse();
         await this.schedules.close();
+        await this.#retention?.close();
         return runs;
       },
       end: () => this.#end(),
     });
+    this.#retention = checked.retention && new Retention(store, runtime, checked.retention);
     this.deadLetters = new DeadLetters(store, (letter) => this.#runs.redrive(letter));
     this.schedules = new Schedules({
       runtime,
@@ -142,6 +146,16 @@ export class Engine {
   /** Runs of the store, newest first. */
   list(filter?: RunFilter): Promise<RunRow[]> {
     return this.#store.list(filter);
+  }
+
+  /**
+   * Deletes ended runs with all that belongs to them, and gives their ids: those that ended before `endedBefore` or more
+   * than `olderThanMs` ago, and those beyond the newest `keep` of each workflow. A run that has not ended stays, and one
+   * with a dead letter that is neither redriven nor discarded.
+   */
+  prune(options: PruneOptions): Promise<string[]> {
+    this.#runs.expectOpen();
+    return pruneRuns(this.#store, this.#settings.runtime.clock, options);
   }
 
   /** The dead letters of one workflow. It may be redriven without having been run here before. */

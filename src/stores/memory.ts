@@ -189,8 +189,9 @@ export class MemoryStore implements Store {
     return structuredClone([...this.#signals.values()].filter(isAskedFor));
   }
 
-  async prune({ workflowId, endedBefore = -Infinity, keep = Infinity, limit = 1000 }: PruneFilter): Promise<string[]> {
+  async prune(filter: PruneFilter): Promise<string[]> {
     this.#check();
+    const { workflowId, endedBefore = -Infinity, keep = Infinity, limit = 1000, dryRun = false } = filter;
     const now = this.#clock.wallNow();
     const unsettled = new Set([...this.#letters.values()].filter((letter) => !isSettled(letter)).map((it) => it.runId));
     const newer = new Map<string, number>();
@@ -207,6 +208,7 @@ export class MemoryStore implements Store {
       .reverse()
       .slice(0, limit)
       .map(({ runId }) => runId);
+    if (dryRun) return ids;
     for (const runId of ids) this.#runs.delete(runId);
     const deleted = new Set(ids);
     for (const { id, runId } of this.#letters.values()) if (deleted.has(runId)) this.#letters.delete(id);
