@@ -158,6 +158,7 @@ export class ActiveRuns {
     const { runtime, codec } = this.#settings;
     const { plan, guards } = active.prepared;
     let journal: Journal | undefined;
+    let readiness: Readiness | undefined;
     let hasSlot = false;
     try {
       journal = await this.#open(runId, active, errand);
@@ -177,17 +178,17 @@ export class ActiveRuns {
         }
         if (!isSettled(journal, errand)) {
           redriving ??= await this.#stage(active, journal, errand);
-          const readiness = new Readiness(plan, journal.state);
+          readiness = new Readiness(plan, journal.state);
           const { scope } = active;
           await walk({ runId, plan, guards, journal, readiness, settings: this.#settings, scope, redriving });
         }
       }
       const { state } = journal;
-      if (journal.isNoted && state.status === "completed")
-        await journal.load(servedEnds(plan, state).flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
+      const ends = servedEnds(plan, state, readiness);
+      await journal.load(ends.flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
       const isWhole = state.status === "completed" && !isDegraded(state);
       const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
-      return resultOf(runId, plan, state, codec, letters, resumed);
+      return resultOf(runId, plan, state, codec, letters, resumed, ends);
     } catch (error) {
       // A run that was not begun here, because somebody else has it or it is another one, has not stopped.
       if (active.journal !== null) {

@@ -51,6 +51,7 @@ export function resultOf(
   codec: Codec,
   deadLetters: DeadLetter[],
   resumed: boolean,
+  ends: ServedEnds,
 ): RunResult {
   const { status } = state;
   if (status !== "completed" && status !== "failed" && status !== "cancelled")
@@ -61,7 +62,7 @@ export function resultOf(
     workflowId: state.workflowId,
     status,
     success: status === "completed",
-    output: status === "completed" ? outputOf(plan, state, codec) : undefined,
+    output: status === "completed" ? outputOf(ends, codec) : undefined,
     ...(error !== undefined && { error }),
     degraded: isDegraded(state),
     agentSteps: stepsOf(state),
@@ -92,17 +93,23 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
 }
 
 /** The invocations that give the output of a run, by end node; by no name where any node may end it. */
-export function servedEnds(plan: Plan, state: RunState): (readonly [string, CompletedInvocation | undefined])[] {
-  const readiness = new Readiness(plan, state);
-  readiness.atStart();
-  for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
+export type ServedEnds = readonly (readonly [string, CompletedInvocation | undefined])[];
+
+/** Whoever has walked the run knows how far it has come; otherwise that is worked out anew. */
+export function servedEnds(plan: Plan, state: RunState, walked: Readiness | undefined): ServedEnds {
+  if (state.status !== "completed") return [];
+  const readiness = walked ?? new Readiness(plan, state);
+  if (walked === undefined) {
+    readiness.atStart();
+    for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
+  }
   if (plan.handsOff) return [["", readiness.lastHome]];
   return plan.ends.map((node) => [node, readiness.lastOf(node)]);
 }
 
-function outputOf(plan: Plan, state: RunState, codec: Codec): unknown {
-  const valueOf = (served: CompletedInvocation | undefined): unknown => served && codec.decode(served.output);
-  const served = servedEnds(plan, state);
+function outputOf(served: ServedEnds, codec: Codec): unknown {
+  const valueOf = (invocation: CompletedInvocation | undefined): unknown =>
+    invocation && codec.decode(invocation.output);
   if (served.length === 1) return valueOf(served[0]![1]);
   // Ends that were passed over have no field.
   return Object.fromEntries(served.flatMap(([node, last]) => (last === undefined ? [] : [[node, valueOf(last)]])));
