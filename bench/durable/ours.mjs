@@ -8,7 +8,7 @@ let left = null;
 const chains = new Map();
 function chainOf(steps) {
   if (!chains.has(steps)) {
-    const workflow = new Workflow({ id: `chain-of-${steps}` });
+    const workflow = new Workflow({ id: `chain-of-${steps}`, maxNodeInvocations: Math.max(steps, 1000) });
     for (let i = 0; i < steps - 1; i++) workflow.addNode(`n${i}`, async () => OUTPUT);
     workflow.addNode(`n${steps - 1}`, async () => {
       if (left === null) return OUTPUT;
