@@ -61,8 +61,8 @@ export class Journal {
     this.takenOver = row.formerOwner !== null && row.formerOwner !== owner;
     this.state = state;
     this.isNoted = snapshot !== null;
-    this.#snapshots = new SnapshotSchedule(snapshots, snapshot === null ? 0 : found[0]!.body.length);
     const { seq, previous } = startOf(row.runId, snapshot);
+    this.#snapshots = new SnapshotSchedule(snapshots, snapshot === null ? 0 : found[0]!.body.length, seq);
     this.#version = seq;
     this.#checksum = previous;
   }

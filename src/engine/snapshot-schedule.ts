@@ -35,32 +35,43 @@ export class SnapshotSchedule {
   readonly #bytesPerEvent: number;
   /** Events since the last one. */
   #events = 0;
-  /** What the last one took, or would have taken: the next takes no less, and need not be tried before it is paid for. */
-  #bytes: number;
+  #records: number;
+  /** What the last one took, or would have taken where it was too large, and how many records there were. */
+  #last: { readonly bytes: number; readonly records: number };
 
-  constructor({ minEvents = 1000, bytesPerEvent = 40 }: SnapshotOptions, bytes: number) {
+  /** With the last snapshot that there is, by its size and its number in the journal; both are 0 without one. */
+  constructor({ minEvents = 1000, bytesPerEvent = 40 }: SnapshotOptions, bytes: number, records: number) {
     this.#minEvents = minEvents;
     this.#bytesPerEvent = bytesPerEvent;
-    this.#bytes = bytes;
+    this.#records = records;
+    this.#last = { bytes, records };
   }
 
+  /** Counts the events of a record. */
   count(events: number): void {
     this.#events += events;
+    this.#records++;
   }
 
+  /**
+   * Whether it is worth trying. The state is taken to have grown with the journal, so that none is encoded in vain, but
+   * to no more than twice its size: it may have shrunk instead, when the steps of a long node were no longer needed.
+   */
   get isDue(): boolean {
-    return this.#events >= this.#minEvents && this.#isPaidFor;
+    const { bytes, records } = this.#last;
+    const growth = Math.min(this.#records / Math.max(records, 1), 2);
+    return this.#events >= this.#minEvents && this.#isPaidFor(bytes * growth);
   }
 
   /** Whether a snapshot of that size is to be stored. */
   take(bytes: number): boolean {
-    this.#bytes = bytes;
-    if (!this.#isPaidFor) return false;
+    this.#last = { bytes, records: this.#records };
+    if (!this.#isPaidFor(bytes)) return false;
     this.#events = 0;
     return true;
   }
 
-  get #isPaidFor(): boolean {
-    return this.#bytes <= this.#events * this.#bytesPerEvent;
+  #isPaidFor(bytes: number): boolean {
+    return bytes <= this.#events * this.#bytesPerEvent;
   }
 }

@@ -161,7 +161,7 @@ describe("a journal with snapshots", () => {
 describe("snapshots are stored", () => {
   it("at distances that grow with the state, so that they cost no more for each event however long the run (design §5)", () => {
     // An event adds 16 bytes to the state.
-    const schedule = new SnapshotSchedule({}, 0);
+    const schedule = new SnapshotSchedule({}, 0, 0);
     const taken: number[] = [];
     let bytes = 0;
     for (let events = 1; events <= 1_000_000; events++) {
@@ -177,8 +177,31 @@ describe("snapshots are stored", () => {
     expect(taken.length).toBeLessThan(40);
   });
 
+  it("and hardly ever tried in vain, also by whoever takes the run up again", () => {
+    let schedule = new SnapshotSchedule({}, 0, 0);
+    let last = { bytes: 0, seq: 0 };
+    let since: number[] = [];
+    const [tries, taken] = [[] as number[], [] as number[]];
+    for (let seq = 1; seq <= 100_000; seq++) {
+      // A life of the run ends here: the next one counts from the newest snapshot on.
+      if (seq % 97 === 0) {
+        schedule = new SnapshotSchedule({}, last.bytes, last.seq);
+        for (const events of since) schedule.count(events);
+      }
+      schedule.count(1);
+      since.push(1);
+      if (!schedule.isDue) continue;
+      tries.push(seq);
+      if (!schedule.take(seq * 16)) continue;
+      taken.push(seq);
+      [last, since] = [{ bytes: seq * 16, seq }, []];
+    }
+    expect(taken.length).toBeGreaterThan(5);
+    expect(tries.length - taken.length).toBeLessThanOrEqual(2);
+  });
+
   it("and are not tried for each event where the state is too large to be stored", () => {
-    const schedule = new SnapshotSchedule({}, 0);
+    const schedule = new SnapshotSchedule({}, 0, 0);
     let tries = 0;
     for (let events = 1; events <= 100_000; events++) {
       schedule.count(1);
