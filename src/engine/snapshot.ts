@@ -54,8 +54,8 @@ interface Collection {
 /** The same value without maps and sets. What has none in it is not copied: that is nearly all of a long state. */
 function flat(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
-  if (value instanceof Map) return { $: "map", of: [...value].map(([key, item]) => [key, flat(item)]) };
-  if (value instanceof Set) return { $: "set", of: [...value].map(flat) };
+  if (value instanceof Map) return { $: "map", of: Array.from(value, ([key, item]) => [key, flat(item)]) };
+  if (value instanceof Set) return { $: "set", of: Array.from(value, flat) };
   if (Array.isArray(value)) return value.map(flat);
   let copy: Record<string, unknown> | undefined;
   for (const key in value) {
@@ -74,8 +74,12 @@ function revived(value: unknown): unknown {
     return value;
   }
   const { $: kind, of } = value as Partial<Collection>;
-  if (kind === "map") return new Map((of as [unknown, unknown][]).map(([key, item]) => [key, revived(item)]));
-  if (kind === "set") return new Set((of as unknown[]).map(revived));
+  if (kind === "map") {
+    const map = new Map<unknown, unknown>();
+    for (const [key, item] of of as [unknown, unknown][]) map.set(key, revived(item));
+    return map;
+  }
+  if (kind === "set") return new Set(of!.map(revived));
   const data = value as Record<string, unknown>;
   for (const key in data) {
     const part = data[key];
