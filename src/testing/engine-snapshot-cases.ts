@@ -152,16 +152,15 @@ export const SNAPSHOTS: EngineCases = {
     ok(fromState > 20, "most of them were read from their state on");
   },
 
-  "a run with few events stores no state, and one whose state is large for its events stores none either": async (
-    world,
-  ) => {
-    const workflow = talk(world);
-    for (const snapshots of [undefined, { minEvents: 1, bytesPerEvent: 1 }]) {
-      const runId = JSON.stringify({ snapshots });
-      await world.finish(world.engine(snapshots && { snapshots }).run(workflow, 1, { runId }));
-      equal((await world.store.get(runId))?.snapshot, null);
-    }
-  },
+  "a run with few events stores no state, and one whose state is large for its events stores none either (design §5)":
+    async (world) => {
+      const workflow = talk(world);
+      for (const snapshots of [undefined, { minEvents: 1, bytesPerEvent: 1 }]) {
+        const runId = JSON.stringify({ snapshots });
+        await world.finish(world.engine(snapshots && { snapshots }).run(workflow, 1, { runId }));
+        equal((await world.store.get(runId))?.snapshot, null);
+      }
+    },
 
   "a state that is damaged is passed over and reported, and what was acknowledged is not done again (C6.7)": async (
     world,
