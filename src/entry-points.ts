@@ -29,7 +29,7 @@ export interface ResilientQueueRunResult<Out = unknown> {
   error?: WorkflowExecutionError;
   /** From the start of the run to its end, the time between two lives of it included. Milliseconds. */
   totalTime: number;
-  /** The sum of what the steps cost, in US dollars. */
+  /** What all nodes have spent together, in US dollars. */
   totalCost: number;
   /** Whether work of an earlier life was found and kept. */
   checkpointUsed: boolean;
@@ -92,7 +92,7 @@ export async function resilientQueueRun<In, Out>(
     agentSteps: result.agentSteps,
     ...(result.error !== undefined && { error: result.error }),
     totalTime: result.endedAt - result.startedAt,
-    totalCost: result.agentSteps.reduce((sum, step) => sum + step.costUsd, 0),
+    totalCost: result.costUsd,
     checkpointUsed: result.resumed,
     degraded: result.degraded,
     ...(result.nodeFailures.size > 0 && { nodeFailures: result.nodeFailures }),

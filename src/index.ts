@@ -1,11 +1,22 @@
 /** The front door of Holdfast: every public name of the package's main entry, grouped. */
 
 // Workflows and the ways to run them
-export { Workflow, type DynamicWorkflow, type ExecuteOptions, type NodeOptions } from "./workflow.ts";
+export {
+  Workflow,
+  type DynamicWorkflow,
+  type ExecuteOptions,
+  type FunctionOptions,
+  type FunctionWorkflow,
+  type NodeOptions,
+} from "./workflow.ts";
 export type { WorkflowOptions } from "./workflow/builder.ts";
-export type { WorkflowDefinition } from "./workflow/definition.ts";
-export type { NodeContext, NodeFunction } from "./core/node.ts";
+export type { Compensation, Migration, TypedNode, WorkflowDefinition } from "./workflow/definition.ts";
+export type { NodeDescription, WorkflowDescription } from "./workflow/description.ts";
+export type { NodeContext, NodeFunction, StepContext } from "./core/node.ts";
 export { type InferInput, type InferOutput, SchemaError, type StandardSchema } from "./core/schema.ts";
+export { type ItemContext, type ItemResult, map, type MapOptions } from "./nodes/map.ts";
+export { subWorkflow } from "./nodes/sub-workflow.ts";
+export { wait, waitForSignal, type WaitForSignalOptions, type WaitOptions } from "./nodes/wait.ts";
 export { transform, type TransformFields } from "./nodes/transform.ts";
 export {
   type FromInput,
@@ -24,6 +35,8 @@ export type { Engine } from "./engine/engine.ts";
 export type { EngineOptions, RunOptions } from "./engine/engine-options.ts";
 export type { EventStreamOptions } from "./engine/event-stream.ts";
 export type { History, HistoryEvent } from "./engine/history-events.ts";
+export type { ForkOptions } from "./engine/engine.ts";
+export type { CancelOptions, SignalOptions } from "./engine/messenger.ts";
 export type { Recovery } from "./engine/recovery.ts";
 export type { PruneOptions, RetentionOptions } from "./engine/retention.ts";
 export type { RunHandle } from "./engine/run.ts";
@@ -34,7 +47,18 @@ export type { Schedule, ScheduleOptions, ScheduleRow, Schedules } from "./engine
 export type { CloseOptions, CloseReport, ShutdownSignal } from "./engine/shutdown.ts";
 export type { SnapshotOptions } from "./engine/snapshot-schedule.ts";
 export type { AgentStep, RunResult } from "./engine/run-result.ts";
-export type { DeadLetters } from "./engine/dead-letters.ts";
+export type { AutoRedriveOptions } from "./engine/auto-redrive.ts";
+export type { DeadLetters, PruneDeadLettersOptions, RedriveOptions } from "./engine/dead-letters.ts";
+export type { DiscardEntry, DiscardReport } from "./engine/discarding.ts";
+export type { DeadLetterSelection } from "./engine/letter-pages.ts";
+export type { DeadLetterGroup, DeadLetterStats } from "./engine/letter-stats.ts";
+export type { PlainDeadLetter } from "./engine/plain-letter.ts";
+export type { Skipped } from "./engine/redrivable.ts";
+export type { RedriveAllOptions, RedriveEntry, RedrivePace, RedriveReport } from "./engine/redriving.ts";
+
+// Checkpoints of any program
+export { WorkflowCheckpoint, type WorkflowCheckpointOptions } from "./checkpoint.ts";
+export type { CheckpointRow } from "./engine/checkpoints.ts";
 
 // Stores
 export { MemoryStore } from "./stores/memory.ts";

@@ -1,15 +1,32 @@
+import { ConfigError } from "./core/errors.ts";
 import type { Handoff, NodeFunction } from "./core/node.ts";
+import { show } from "./core/options.ts";
 import type { StandardSchema } from "./core/schema.ts";
-import type { Store } from "./core/store.ts";
+import type { DeadLetter, Store } from "./core/store.ts";
 import { engineFor } from "./default-engine.ts";
 import type { DeadLetters } from "./engine/dead-letters.ts";
+import type { DiscardReport } from "./engine/discarding.ts";
 import type { RunOptions } from "./engine/engine-options.ts";
 import type { Runnable } from "./engine/runnable.ts";
+import type { BudgetOptions } from "./policies/budget-options.ts";
+import type { BulkheadOptions } from "./policies/bulkhead.ts";
 import type { CircuitBreakerOptions } from "./policies/breaker-options.ts";
+import type { RateLimiterOptions } from "./policies/rate-limits.ts";
 import type { RetryOptions } from "./policies/retry.ts";
 import type { TimeoutOptions } from "./policies/timeout.ts";
 import { DefinitionBuilder, type WorkflowOptions } from "./workflow/builder.ts";
-import type { FailureMode, FieldMapping, Join, WorkflowDefinition } from "./workflow/definition.ts";
+import type {
+  Compensation,
+  FailureMode,
+  FieldMapping,
+  Join,
+  ReadyNode,
+  TypedNode,
+  WorkflowDefinition,
+} from "./workflow/definition.ts";
+import { describeWorkflow, type WorkflowDescription } from "./workflow/description.ts";
+import { mermaidOf } from "./workflow/mermaid.ts";
+import { planWorkflow } from "./workflow/plan.ts";
 import type {
   EdgeArguments,
   EndsOf,
@@ -33,10 +50,16 @@ export interface NodeOptions<Given = unknown, In = unknown, Made = unknown, Out 
   onFailure?: FailureMode | undefined;
   /** Nodes that it may hand off to. They start when something is handed to them. */
   handoffTo?: readonly string[] | undefined;
+  /** Undoes what the node has done: called with its output when the run is cancelled with `compensate`. */
+  compensate?: Compensation<NoInfer<Out>> | undefined;
   retry?: RetryOptions | undefined;
   circuitBreaker?: CircuitBreakerOptions | undefined;
   /** `attemptTimeoutMs` bounds each call, `totalTimeoutMs` all of them together with the waits between. */
   timeout?: TimeoutOptions | undefined;
+  rateLimit?: RateLimiterOptions | undefined;
+  bulkhead?: BulkheadOptions | undefined;
+  /** Of one run, unless it has a `sharedState`. */
+  budget?: BudgetOptions | undefined;
   /** What is delivered to it, with the fields that its function gets. What does not fit is not tried again. */
   input?: StandardSchema<Given, In> | undefined;
   /** What its function gives. What does not fit is not tried again; what the schema makes of it is stored. */
@@ -64,6 +87,15 @@ export type DynamicWorkflow = Workflow<
   string,
   StandardSchema | undefined,
   StandardSchema | undefined
+>;
+
+/** What may be said of a workflow that is one function. */
+export interface FunctionOptions
+  extends Pick<WorkflowOptions, "name" | "version">, Pick<NodeOptions, "retry" | "circuitBreaker" | "timeout"> {}
+
+/** The workflow that `Workflow.from` makes of a function. */
+export type FunctionWorkflow<In, Out> = Workflow<
+  Record<"main", { input: In; output: Exclude<Out, Handoff>; handsOff: false }>
 >;
 
 /**
@@ -104,6 +136,42 @@ export class Workflow<
     this.#builder = new DefinitionBuilder(options);
   }
 
+  /**
+   * A plain function as a workflow of one node, which is called `main`. What it does within `ctx.step(name, fn)` is
+   * stored and not done again: not by a retry, and not by the process that goes on after a crash. All else in it runs
+   * again, and must come to the same steps. The workflow has the name of the function, or the one given.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStore, type NodeContext, Workflow } from "holdfast";
+   *
+   * async function signUp(email: string, ctx: NodeContext) {
+   *   const user = await ctx.step("create", () => ({ email, id: 7 }));
+   *   await ctx.step("welcome", () => `mail to ${user.email}`);
+   *   return user.id;
+   * }
+   *
+   * const workflow = Workflow.from(signUp, { retry: { maxAttempts: 5 } });
+   * console.log(await workflow.execute("a@example.com", { store: new MemoryStore() })); // => 7
+   * ```
+   */
+  static from<In, Out>(run: NodeFunction<In, Out>, options?: FunctionOptions): FunctionWorkflow<In, Out>;
+  static from<In, Out>(id: string, run: NodeFunction<In, Out>, options?: FunctionOptions): FunctionWorkflow<In, Out>;
+  static from<In, Out>(
+    first: string | NodeFunction<In, Out>,
+    second?: NodeFunction<In, Out> | FunctionOptions,
+    third?: FunctionOptions,
+  ): FunctionWorkflow<In, Out> {
+    const isNamed = typeof first === "string";
+    const run = (isNamed ? second : first) as NodeFunction<In, Out>;
+    const { name, version, ...policies } = (isNamed ? third : (second as FunctionOptions | undefined)) ?? {};
+    if (typeof run !== "function")
+      throw new ConfigError(`Workflow.from needs the function that the workflow is to be, got ${show(run)}.`);
+    const id = isNamed ? first : run.name;
+    if (id === "") throw new ConfigError('The function has no name. Give the workflow one: Workflow.from("name", fn).');
+    return new Workflow({ id, name, version }).addNode("main", run, policies);
+  }
+
   get id(): string {
     return this.definition.id;
   }
@@ -113,7 +181,7 @@ export class Workflow<
     return this.#builder.definition;
   }
 
-  /** Adds a node: a function of its input and the context. Its policies may also be given later. */
+  /** Adds a node: a function of its input and the context, or a ready-made one. Policies may also be given later. */
   addNode<
     const Id extends string,
     In,
@@ -124,7 +192,7 @@ export class Workflow<
     Kept = Exclude<Out, Handoff>,
   >(
     id: Id,
-    run: NodeFunction<In, Out>,
+    run: NodeFunction<In, Out> | TypedNode<In, Out>,
     options?: NodeOptions<Given, In, Made, Kept> & { handoffTo?: readonly To[] | undefined } & SchemaFor<
         Exclude<Out, Handoff>,
         Made
@@ -137,10 +205,10 @@ export class Workflow<
     Takes,
     Gives
   > {
-    const { join = "all", onFailure, handoffTo = [], input, output, ...policies }: NodeOptions = options ?? {};
-    this.#builder.addNode(id, run as NodeFunction<never>, {
-      ...{ join, onFailure, handoffTo: [...handoffTo], input, output },
-    });
+    const given = (options ?? {}) as NodeOptions;
+    const { join = "all", onFailure, handoffTo = [], input, output, compensate, ...policies } = given;
+    const form = { join, onFailure, handoffTo: [...handoffTo], input, output, compensate };
+    this.#builder.addNode(id, run as NodeFunction<never> | ReadyNode, form);
     if (Object.keys(policies).length > 0) this.#builder.configure(id, policies);
     return this as never;
   }
@@ -189,6 +257,27 @@ export class Workflow<
     return this;
   }
 
+  /** How many calls of the node may be made per interval, in all runs of an engine together. */
+  configureRateLimit(id: keyof Nodes & string, rateLimit: RateLimiterOptions): this {
+    this.#builder.configure(id, { rateLimit });
+    return this;
+  }
+
+  /** How many calls of the node may be under way at the same time, in all runs of an engine together. */
+  configureBulkhead(id: keyof Nodes & string, bulkhead: BulkheadOptions): this {
+    this.#builder.configure(id, { bulkhead });
+    return this;
+  }
+
+  /**
+   * What the node may spend in one run, over all its visits, attempts and restarts; with a `sharedState`, in all runs
+   * together. With an `estimate` each call reserves it first; without, the function spends by `ctx.budget`.
+   */
+  configureBudget(id: keyof Nodes & string, budget: BudgetOptions): this {
+    this.#builder.configure(id, { budget });
+    return this;
+  }
+
   /** Closes the breaker of a node, where `execute` runs the workflow: on the default store or the one given. */
   resetCircuitBreaker(id: keyof Nodes & string, options: { store?: Store | undefined } = {}): this {
     engineFor(options.store).resetCircuitBreaker(this, id);
@@ -210,9 +299,38 @@ export class Workflow<
     return result.output as GivenOutput<Gives, RunOutput<Nodes, EndsOf<Nodes, Targets, Sources, Backups>>>;
   }
 
+  /**
+   * The workflow as a Mermaid flowchart, which GitHub and many editors draw. Throws `WorkflowDefinitionError` for one
+   * that cannot be run.
+   */
+  toMermaid(): string {
+    return mermaidOf(planWorkflow(this.definition));
+  }
+
+  /** The workflow as plain data, without its functions; what `JSON.stringify` makes of it. */
+  toJSON(): WorkflowDescription {
+    return describeWorkflow(this.definition);
+  }
+
   /** What failed runs of this workflow have left on the default store. */
   get deadLetters(): DeadLetters {
     return engineFor().deadLettersOf(this);
+  }
+
+  /** The open dead letters of this workflow, newest first: what failed runs have left that nobody has settled. */
+  getDeadLetterQueue(options: { store?: Store | undefined } = {}): Promise<DeadLetter[]> {
+    return engineFor(options.store).deadLettersOf(this).queue();
+  }
+
+  /**
+   * Discards all open dead letters of this workflow, with a reason. Nothing is deleted: they can be listed until
+   * retention takes them. One whose run is under way is left, and the report says so.
+   */
+  clearDeadLetterQueue(
+    reason: string = "The dead letter queue was cleared.",
+    options: { store?: Store | undefined } = {},
+  ): Promise<DiscardReport> {
+    return engineFor(options.store).deadLettersOf(this).discardAll({}, reason);
   }
 
   static {

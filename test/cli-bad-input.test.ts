@@ -289,9 +289,12 @@ describe("escape sequences", () => {
       holdfast(folder, "dlq", "list"),
       holdfast(folder, "dlq", "redrive", "--file", "evil.mjs"),
       holdfast(folder, "dlq", "redrive", "--file", "evil.mjs", "--yes"),
+      holdfast(folder, "dlq", "export"),
+      holdfast(folder, "dlq", "stats"),
+      holdfast(folder, "dlq", "discard", "--reason", evil("why"), "--code", evil("code")),
       holdfast(folder, "doctor"),
     ]);
-    expect([...runs, ...looks].map(({ code }) => code)).toEqual([1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 0]);
+    expect([...runs, ...looks].map(({ code }) => code)).toEqual([1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 0, 0, 0, 0]);
     for (const { out, err } of [...runs, ...looks]) {
       expect(out + err).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
       expect(out + err).not.toMatch(/^feigned line/m);

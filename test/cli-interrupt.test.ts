@@ -110,7 +110,7 @@ describe("a run that is interrupted", () => {
     redrive.child.kill("SIGINT");
     const ended = await redrive.ended;
     expect(ended.code).toBe(130);
-    expect(ended.err).toContain("Interrupted after 0 of 1. Run the same command again to go on.");
+    expect(ended.err).toContain("Interrupted after 0 dead letters. Run the same command again to go on.");
     writeFileSync(join(folder, "go"), "");
     const again = await holdfast(folder, "dlq", "redrive", "--file", "slow.mjs", "--yes", "--json");
     expect(again.code).toBe(0);

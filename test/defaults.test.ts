@@ -24,6 +24,7 @@ import {
   createEngine,
   type EngineOptions,
   Fallback,
+  type ForkOptions,
   Hedge,
   type HedgeOptions,
   type HoldfastError,
@@ -51,14 +52,18 @@ import {
   Timeout,
   Workflow,
   type WorkflowDefinition,
+  WorkflowCheckpoint,
+  type WorkflowCheckpointOptions,
   type WorkflowOptions,
 } from "../src/index.ts";
 import { planWorkflow } from "../src/workflow/plan.ts";
 import { FakeClock, type FakeRuntime, fakeRuntime } from "../src/testing/index.ts";
 import { appendOf, claimOf, letterOf } from "../src/testing/store-bench.ts";
 import { forget } from "./leak-oracle.ts";
+import { ENGINE_PROBES } from "./engine-probes.ts";
 import { documentedDefaults, printedDefaults, type Probe, wrongDefaults } from "./option-docs.ts";
 import { read, sourcePaths } from "./repository.ts";
+import { REDRIVE_PROBES } from "./redrive-probes.ts";
 import { SCHEDULE_PROBES } from "./schedule-probes.ts";
 
 const pragmas: string[] = [];
@@ -299,6 +304,18 @@ async function redrivesAllowed(options: Partial<EngineOptions>): Promise<number 
   const workflow = new Workflow({ id: "w" }).addNode("n", fail);
   const { deadLetters } = await createEngine({ store: new MemoryStore(), ...options }).run(workflow, undefined);
   return deadLetters[0]?.maxRetries;
+}
+
+/** When a checkpoint is saved by itself for the first time. */
+async function firstCheckpointAfter(options: WorkflowCheckpointOptions): Promise<number> {
+  const runtime = fakeRuntime();
+  const checkpoint = new WorkflowCheckpoint<number>("c", { store: new MemorySharedState(), runtime, ...options });
+  const begun = runtime.clock.now();
+  let after = 0;
+  checkpoint.startAutoCheckpoint(() => (after ||= runtime.clock.now() - begun));
+  await runtime.clock.advance(100_000);
+  await checkpoint.stopAutoCheckpoint();
+  return after;
 }
 
 /** How often a node is started that never ends, each time by another engine that finds the lease of the last run out. */
@@ -750,6 +767,43 @@ const PROBES: Record<string, Probe> = {
       return first.runId !== second.runId;
     },
   },
+  "WorkflowCheckpointOptions.autoCheckpointIntervalMs": {
+    other: 59_999,
+    observe: (ms) => firstCheckpointAfter({ autoCheckpointIntervalMs: ms as number }),
+  },
+  "WorkflowCheckpointOptions.maxCheckpoints": {
+    other: 4,
+    observe: async (maxCheckpoints) => {
+      const options = { store: new MemorySharedState(), maxCheckpoints } as WorkflowCheckpointOptions;
+      const checkpoint = new WorkflowCheckpoint("c", options);
+      for (let i = 0; i < 9; i++) await checkpoint.save(i);
+      return checkpoint.list().then((rows) => rows.map(({ version }) => version));
+    },
+  },
+  "WorkflowCheckpointOptions.store": {
+    words: "the SQLite file `.holdfast/holdfast.db`, or what `RESILIENCE_STORE_URL` says",
+    holds: async () => {
+      await new WorkflowCheckpoint("by default").save(1);
+      const inFile = new SqliteSharedState(".holdfast/holdfast.db");
+      const found = await WorkflowCheckpoint.listCheckpoints("by default", { store: inFile });
+      await inFile.close();
+      vi.stubEnv("RESILIENCE_STORE_URL", "memory:");
+      vi.resetModules();
+      const another = await import("../src/checkpoint.ts");
+      await new another.WorkflowCheckpoint("elsewhere").save(1);
+      vi.stubEnv("RESILIENCE_STORE_URL", undefined);
+      return found.length === 1 && !(await new WorkflowCheckpoint("elsewhere").exists());
+    },
+  },
+  "ForkOptions.input": { words: "what it had got", holds: async () => (await forked({})) === 2 },
+  "ForkOptions.runId": {
+    words: "a new id",
+    holds: async () => {
+      const ids: string[] = [];
+      await forked({}, ids);
+      return ids.length === 2 && ids[0] !== ids[1];
+    },
+  },
   "ExecuteOptions.store": {
     words: "the SQLite file `.holdfast/holdfast.db`, or what `RESILIENCE_STORE_URL` says",
     holds: async () => {
@@ -780,8 +834,27 @@ const PROBES: Record<string, Probe> = {
   },
   "ResilientQueueRunOptions.resumeFromCheckpoint": { other: false, observe: whatAnOldRunGives },
   "ResilientQueueRunOptions.enableCheckpointing": { other: false, observe: whatIsKept },
+  ...REDRIVE_PROBES,
   ...SCHEDULE_PROBES,
+  ...ENGINE_PROBES,
 };
+
+/** What a fork from the second of two nodes gives, twice; with the ids of the new runs. */
+async function forked(options: Partial<ForkOptions>, ids: string[] = []): Promise<unknown> {
+  const workflow = new Workflow({ id: "w" })
+    .addNode("a", () => 1)
+    .addNode("b", (n: number) => n + 1)
+    .connect("a", "b");
+  const engine = createEngine({ store: new MemoryStore() });
+  await engine.run(workflow, undefined, { runId: "r" });
+  let output: unknown;
+  for (let i = 0; i < 2; i++) {
+    const { runId, result } = await engine.fork(workflow, "r", { fromNode: "b", ...options });
+    ids.push(runId);
+    output = (await result).output;
+  }
+  return output;
+}
 
 function nodeOption(node: NodeOptions, workflow: Partial<WorkflowOptions> = {}): { definition: WorkflowDefinition } {
   return new Workflow({ id: "w", ...workflow }).addNode("n", () => 1, node);

@@ -29,7 +29,7 @@ export const LAYERS: Layers = {
     policies: ["core"],
     executor: [],
     workflow: ["core"],
-    nodes: ["core", "policies"],
+    nodes: ["core", "policies", "workflow"],
     stores: ["core", "policies"],
     engine: ["core", "policies", "workflow"],
     testing: ["core"],

@@ -1,6 +1,6 @@
 import { plainCodec } from "../core/codec.ts";
 import { storedError } from "../core/errors.ts";
-import type { DeadLetter } from "../core/store.ts";
+import { plainLetter } from "../engine/plain-letter.ts";
 import type { RunResult } from "../engine/run-result.ts";
 import type { Ending } from "./carry-out.ts";
 import { commandLine } from "./command-line.ts";
@@ -74,17 +74,6 @@ function jsonResult(result: RunResult): object {
     durationMs: endedAt - startedAt,
     attempts: agentSteps.reduce((sum, step) => sum + step.attempts, 0),
     steps: agentSteps.map((step) => ({ ...step, ...(step.error !== undefined && { error: storedError(step.error) }) })),
-    deadLetters: result.deadLetters.map(jsonLetter),
-  };
-}
-
-/** A dead letter as one JSON object: the payload as JSON, instants as text. */
-export function jsonLetter(letter: DeadLetter): object {
-  const { timestamp, nextRetryAt, payload } = letter;
-  return {
-    ...letter,
-    timestamp: instant(timestamp),
-    nextRetryAt: nextRetryAt === null ? null : instant(nextRetryAt),
-    payload: payload === null ? null : asJson(payload),
+    deadLetters: result.deadLetters.map(plainLetter),
   };
 }

@@ -1,14 +1,13 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { HoldfastError, messageOf } from "../core/errors.ts";
-import type { ListLettersCommand, ShowLetterCommand } from "./commands/dlq.ts";
 import type { DoctorCommand } from "./commands/doctor.ts";
 import type { PruneCommand } from "./commands/prune.ts";
-import type { RedriveCommand } from "./commands/redrive.ts";
 import type { RunCommand } from "./commands/run.ts";
 import type { ListRunsCommand, ShowRunCommand } from "./commands/runs.ts";
-import { durationOf } from "./duration.ts";
+import { addDlq } from "./dlq-commands.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { aCountOrNone, aDuration, limit, onStore } from "./option-words.ts";
 import { ownPackage } from "./own-package.ts";
 import { Terminal } from "./terminal.ts";
 import { cleanLines } from "./text.ts";
@@ -58,40 +57,14 @@ function program(): Command {
       exitCode = await showRun(terminal, runId, options);
     });
 
-  const dlq = holdfast.command("dlq").description("list, show and redrive dead letters: what failed runs have left");
-  onStore(filtered(dlq.command("list")))
-    .description("list dead letters, newest first")
-    .addOption(
-      new Option("--status <status>", "only these").choices(["pending", "retrying", "succeeded", "permanent_failure"]),
-    )
-    .addOption(limit())
-    .action(async (options: ListLettersCommand) => {
-      const { listLetters } = await import("./commands/dlq.ts");
-      exitCode = await listLetters(terminal, options);
-    });
-  onStore(dlq.command("show"))
-    .description("show a dead letter with its payload and the causes of its error")
-    .argument("<id>")
-    .action(async (id: string, options: ShowLetterCommand) => {
-      const { showLetter } = await import("./commands/dlq.ts");
-      exitCode = await showLetter(terminal, id, options);
-    });
-  onStore(filtered(dlq.command("redrive")))
-    .description("carry runs on from the node that failed: one dead letter at once, several with --yes")
-    .argument("[id]", "the dead letter; without it all that fit are meant")
-    .requiredOption("--file <file>", "the file that exports the workflow: a store does not keep its code")
-    .option("--yes", "redrive several; without it they are only listed")
-    .action(async (id: string | undefined, options: RedriveCommand) => {
-      const { redrive } = await import("./commands/redrive.ts");
-      exitCode = await redrive(terminal, id, options);
-    });
+  addDlq(holdfast, terminal, (code) => (exitCode = code));
 
   onStore(holdfast.command("prune"))
     .description("delete ended runs: those that are old enough, and those beyond a number")
-    .addOption(new Option("--older-than <time>", "those that ended longer ago, such as 30d, 12h or 45m").argParser(age))
     .addOption(
-      new Option("--keep <count>", "those beyond the newest so many of each workflow").argParser(wholeNumber(0)),
+      new Option("--older-than <time>", "those that ended longer ago, such as 30d, 12h or 45m").argParser(aDuration),
     )
+    .addOption(new Option("--keep <count>", "those beyond the newest so many of each workflow").argParser(aCountOrNone))
     .option("--workflow <id>", "only runs of this workflow")
     .option("--dry-run", "only print which would go")
     .action(async (options: PruneCommand) => {
@@ -106,42 +79,6 @@ function program(): Command {
       exitCode = await doctor(terminal, options);
     });
   return holdfast;
-}
-
-function onStore(command: Command): Command {
-  return command
-    .option(
-      "--store <url>",
-      "where journals are kept: sqlite:path, or a path (default: $RESILIENCE_STORE_URL, else .holdfast/holdfast.db)",
-    )
-    .option("--json", "print JSON; lists print one object a line");
-}
-
-function filtered(command: Command): Command {
-  return command
-    .option("--workflow <id>", "only those of this workflow")
-    .option("--node <id>", "only those of this node")
-    .option("--run <id>", "only those of this run");
-}
-
-function limit(): Option {
-  return new Option("--limit <count>", "how many at most").default(100).argParser(wholeNumber(1));
-}
-
-function wholeNumber(least: number): (text: string) => number {
-  return (text) => {
-    const count = Number(text);
-    if (text.trim() === "" || !Number.isSafeInteger(count) || count < least)
-      throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
-    return count;
-  };
-}
-
-function age(text: string): number {
-  const milliseconds = durationOf(text);
-  if (milliseconds === undefined)
-    throw new InvalidArgumentError("It must be a number with a unit: s, m, h, d or w, such as 30d.");
-  return milliseconds;
 }
 
 /** Tells why a command could not be carried out. Errors of ours say it all; of others the place is needed too. */

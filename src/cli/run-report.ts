@@ -7,7 +7,7 @@ import type { Outline } from "../workflow/fingerprint.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
 import type { Invocation } from "../workflow/run-state.ts";
 import { commandLine } from "./command-line.ts";
-import { jsonLetter } from "./conclusion.ts";
+import { plainLetter } from "../engine/plain-letter.ts";
 import { holderOf } from "./holder.ts";
 import { facts, type Paint, table } from "./table.ts";
 import { asJson, clean, counted, cut, duration, errorLines, instant, readableLine } from "./text.ts";
@@ -98,7 +98,7 @@ export function jsonReport({ history, letters, holder, version, steps, notReache
     })),
     notReached,
     journal: { records: row.version, events: events.length, damage: damage ?? null },
-    deadLetters: letters.map(jsonLetter),
+    deadLetters: letters.map(plainLetter),
   };
 }
 

@@ -33,6 +33,11 @@ export class Terminal {
     process.stdout.write(`${line}\n`);
   }
 
+  /** Writes a line of data, and resolves when it is on its way or its reader is gone: for more lines than fit in memory. */
+  printed(line: string): Promise<void> {
+    return new Promise((resolve) => process.stdout.write(`${line}\n`, () => resolve()));
+  }
+
   /** Writes a line for people. */
   talk(line: string): void {
     process.stderr.write(`${line}\n`);

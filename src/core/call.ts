@@ -19,6 +19,8 @@ export interface CallOptions {
   priority?: Priority | undefined;
   /** Attempts already made on this call in an earlier life, for a caller that remembers them. @default 0 */
   priorAttempts?: number | undefined;
+  /** Called with what a budget right around the operation charges for it, in the unit of its limit. */
+  onSpent?: ((amount: number) => void) | undefined;
   /** Called before each wait of the outermost retry, for a caller that keeps a record of it. */
   onRetry?: ((retry: RetryInfo) => void) | undefined;
 }

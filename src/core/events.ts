@@ -45,17 +45,32 @@ export interface EventTable {
   "run.cancelled": OfRun & { reason: unknown };
   /** The run did not end: its store failed, its lease was lost or its engine closed. It can be resumed. */
   "run.stopped": OfRun & { error: unknown };
+  /** Only time or a signal leads on; `wakeAt` is null where only a signal does. The run keeps no lease meanwhile. */
+  "run.waiting": OfRun & { wakeAt: number | null };
   "node.started": OfNode;
+  /** It waits until an instant, in wall-clock milliseconds, or for a signal. */
+  "node.waiting": OfNode & { wakeAt: number | null; signal: string | null };
   "node.completed": OfNode & { attempts: number; servedBy: string; durationMs: number };
   "node.failed": OfNode & { attempts: number; error: unknown };
   "attempt.started": OfNode & { attempt: number };
   "attempt.failed": OfNode & { attempt: number; error: unknown; retryDelayMs: number };
+  /** What it did was undone for a run that is cancelled, or could not be. */
+  "node.compensated": OfNode & { error: unknown };
   /** What a node says of how far it has come; nothing of it is stored. */
   "node.progress": OfNode & { report: unknown };
+  /** What a node says by `ctx.log`. */
+  "node.log": OfNode & {
+    level: "debug" | "info" | "warn" | "error";
+    message: string;
+    fields: Readonly<Record<string, unknown>> | undefined;
+  };
   "value.large": OfRun & { nodeId: string; bytes: number };
   "dead_letter.entered": OfNode & { deadLetterId: string };
   "dead_letter.redriven": OfRun & { nodeId: string };
   "dead_letter.settled": OfRun & { nodeId: string; deadLetterId: string; status: "succeeded" };
+  "dead_letter.discarded": OfNode & { deadLetterId: string; reason: string };
+  /** A round of the automatic redrive was cut short. The next one comes as if it had not been. */
+  "dead_letter.round_failed": { error: unknown };
   "lease.lost": { runId: string; token: number };
   "journal.damaged": { runId: string; seq: number; why: string };
   /** Runs were deleted that had ended long enough ago, or beyond the number to be kept. */
@@ -67,6 +82,10 @@ export interface EventTable {
   "schedule.missed": OfSchedule & { from: number; to: number; count: number | undefined; why: "late" | "overlap" };
   /** It is tried again after `retryDelayMs`. Where that is undefined, the due time is given up. */
   "schedule.failed": OfSchedule & { scheduledAt: number | undefined; error: unknown; retryDelayMs: number | undefined };
+  /** A checkpoint that is passed over; an older one is used. */
+  "checkpoint.damaged": { checkpointId: string; version: number; why: string };
+  /** A save that `startAutoCheckpoint` has made by itself; the next one is tried all the same. */
+  "checkpoint.failed": { checkpointId: string; error: unknown };
   "retry.scheduled": OfPolicy & { attempt: number; delayMs: number; error: unknown };
   "retry.exhausted": OfPolicy & { attempts: number; error: unknown; why: string };
   "retry.budget_rejected": OfPolicy & { budget: string; attempts: number; error: unknown };

@@ -118,9 +118,10 @@ export interface Append {
   /**
    * Work of the user's own in the transaction of the store, done before the record is stored. What it throws rejects
    * this append, undoes what it did, and leaves the other writes alone. It may be called again, after everything that
-   * it did was undone. Stores that have no such transaction reject.
+   * it did was undone. What it gives is stored in place of `body` and `checksum`, for a record that tells what came of
+   * it. Stores that have no such transaction reject with a `ConfigError`.
    */
-  within?: ((transaction: SqlTransaction) => void) | undefined;
+  within?: ((transaction: SqlTransaction) => Pick<Append, "body" | "checksum"> | void) | undefined;
 }
 
 /**

@@ -1,71 +1,112 @@
-import { callFrom } from "../core/call.ts";
-import { HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
-import { Slots } from "../core/slots.ts";
-import type { DeadLetter, Store } from "../core/store.ts";
-import { invocationKey } from "../workflow/invocation-id.ts";
-import { Readiness } from "../workflow/ready.ts";
-import { isDegraded } from "./announce.ts";
-import { checkSameRun, type Errand, stageErrand } from "./errand.ts";
-import { readInput } from "./history.ts";
-import { Journal } from "./journal.ts";
+import { codeOf, HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
+import type { DeadLetter, RunRow, Signal, Store } from "../core/store.ts";
+import type { Cancellation } from "./cancellation.ts";
+import { checkSameDefinition, checkSameRun, type Errand } from "./errand.ts";
+import { forkOf } from "./fork.ts";
+import { readHistory, readInput, type RunHistory } from "./history.ts";
+import { innerRuns } from "./inner-runs.ts";
 import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
-import { Leases } from "./leases.ts";
-import { isDead, newOwner } from "./owner.ts";
+import { type Active, Lives, type LivesOptions } from "./lives.ts";
+import { Mailbox } from "./mailbox.ts";
+import { isDead } from "./owner.ts";
+import { type RedriveTerms, underWayError } from "./redrivable.ts";
 import type { ActiveRun, EngineSettings, RunHandle } from "./run.ts";
-import { resultOf, type RunResult, servedEnds } from "./run-result.ts";
+import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
 import type { ClosingRun } from "./shutdown.ts";
-import { walk } from "./walk.ts";
-
-/** A run under way in this process. */
-export interface Active<Out = unknown> {
-  prepared: Prepared;
-  /** Null for a redrive, which learns the input from the journal. */
-  input: string | null;
-  result: Promise<RunResult<Out>>;
-  scope: AbortController;
-  journal: Journal | null;
-  isStored: boolean;
-  /** Resolves once the start of the run is stored. */
-  begun: Promise<void>;
-  begin: () => void;
-}
 
 /** The runs that an engine carries out now: each is begun once, and joined by whoever asks for it meanwhile. */
 export class ActiveRuns {
   readonly #store: Store;
   readonly #settings: EngineSettings;
   readonly #known: KnownWorkflows;
-  readonly #owner: string = newOwner();
-  readonly #leaseMs: number;
-  readonly #leases: Leases;
-  readonly #slots: Slots;
+  readonly #lives: Lives;
+  /** Due runs that could not be taken up here: they are not tried again. */
+  readonly #refused = new Set<string>();
   readonly #active = new Map<string, Active>();
-  /** Why runs stop, once the engine is closed. */
-  #closed: HoldfastError | null = null;
 
-  constructor(
-    store: Store,
-    settings: EngineSettings,
-    known: KnownWorkflows,
-    { leaseMs = 5000, concurrency = Infinity }: { leaseMs?: number | undefined; concurrency?: number | undefined },
-  ) {
-    const { runtime } = settings;
+  constructor(store: Store, settings: EngineSettings, known: KnownWorkflows, options: Partial<LivesOptions>) {
     this.#store = store;
     this.#settings = settings;
     this.#known = known;
-    this.#leaseMs = leaseMs;
-    this.#leases = new Leases(store, runtime, this.#owner, leaseMs);
-    this.#slots = new Slots(concurrency, runtime.clock);
+    this.#lives = new Lives(store, settings, {
+      leaseMs: options.leaseMs,
+      concurrency: options.concurrency,
+      onSignal: (signal) => this.deliver(signal),
+      runInner: innerRuns(settings, (outer, runId, workflow, input) => this.#inner(outer, runId, workflow, input)),
+    });
   }
 
   has(runId: string): boolean {
     return this.#active.has(runId);
   }
 
+  /** Hands a signal, which the store has, to its run where that is under way here. */
+  deliver(signal: Signal): void {
+    const active = this.#active.get(signal.runId);
+    if (active === undefined) return;
+    this.#lives.hand(active, [signal]);
+    this.#lives.due.nudge(signal.runId);
+  }
+
+  /** Cancels a run that is under way here; undefined where it is not. Resolves when that is recorded. */
+  cancel(runId: string, cancellation: Cancellation): Promise<void> | undefined {
+    const active = this.#active.get(runId);
+    active?.scope.abort(cancellation);
+    return active?.result.then(
+      () => {},
+      () => {},
+    );
+  }
+
+  /** Takes up, from now on, runs that wait and that nobody looks after, once they are due. */
+  watch(): void {
+    this.#lives.due.watch((run) => void this.#takeUp(run));
+  }
+
+  async #takeUp(run: RunRow): Promise<void> {
+    const { runId, workflowId, owner, leaseUntil } = run;
+    const { clock, events } = this.#settings.runtime;
+    const isHeld = owner !== null && leaseUntil > clock.wallNow() && !isDead(owner);
+    const workflow = this.#known.byId(workflowId);
+    if (isHeld || workflow === undefined || this.#active.has(runId) || this.#refused.has(runId)) return;
+    try {
+      await (
+        await this.resume(workflow, runId, undefined)
+      ).result;
+    } catch (error) {
+      if (codeOf(error) === "RUN_IN_USE" || this.#lives.closed !== null) return;
+      this.#refused.add(runId);
+      events.emit?.("run.stopped", { runId, workflowId, error });
+    }
+  }
+
+  /** The run of a node: under way, begun anew, or taken up from what has failed in it. */
+  async #inner(outer: ActiveRun, runId: string, workflow: Runnable, input: string): Promise<RunResult> {
+    const active = this.#active.get(runId);
+    if (active !== undefined) return active.result;
+    const row = await this.#store.get(runId);
+    const [letter] =
+      row?.status === "failed" ? await this.#store.deadLetters({ runId, status: "pending", limit: 1 }) : [];
+    const errand: Errand = letter === undefined ? { input } : { redrive: letter, terms: {} };
+    const begun = this.#begin(runId, this.#known.prepare(workflow), errand, undefined, true);
+    const { signal } = outer.scope;
+    const end = (): void => {
+      // What stops the outer run stops the inner one, which can be resumed; what cancels it cancels the inner one.
+      if (outer.journal.isBroken) begun.journal?.abandon(signal.reason);
+      begun.scope.abort(signal.reason);
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener("abort", end, { once: true });
+    const unfollow = (): void => signal.removeEventListener("abort", end);
+    begun.result.then(unfollow, unfollow);
+    return begun.result;
+  }
+
   /** Takes nothing on any more. Gives the runs that are under way. */
   refuse(): ClosingRun[] {
-    const closed = (this.#closed = new HoldfastError(
+    this.#lives.due.close();
+    const closed = (this.#lives.closed = new HoldfastError(
       "ENGINE_CLOSED",
       "The engine was closed while the run was under way. Run it again with the same id to go on.",
     ));
@@ -83,7 +124,7 @@ export class ActiveRuns {
   }
 
   expectOpen(): void {
-    if (this.#closed !== null)
+    if (this.#lives.closed !== null)
       throw new HoldfastError("ENGINE_CLOSED", "The engine is closed. Create another one on the same store.");
   }
 
@@ -94,11 +135,36 @@ export class ActiveRuns {
     signal: AbortSignal | undefined,
   ): Promise<Active<Out>> {
     const row = await this.#store.get(runId);
-    if (row === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
-    if (row.version === 0 && row.head.version === 0) {
-      throw new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
-    }
+    if (row === undefined) throw this.#noRun(runId);
+    // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
+    if (row.version === 0 && row.head.version === 0) throw noStart(runId);
     return this.take(workflow, await readInput(this.#store, runId), runId, signal);
+  }
+
+  async #historyOf(runId: string): Promise<RunHistory> {
+    const history = await readHistory(this.#store, runId);
+    if (history === undefined) throw this.#noRun(runId);
+    if (history.state.status === "new" && history.damage === undefined) throw noStart(runId);
+    return history;
+  }
+
+  #noRun(runId: string): NotFoundError {
+    return new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
+  }
+
+  /** Begins a new run that takes over from an old one what does not follow from a node. */
+  async fork<Out>(
+    workflow: Runnable<never, Out>,
+    from: { runId: string; node: string; input: string | undefined },
+    runId: string,
+  ): Promise<Active<Out>> {
+    const { state } = await this.#historyOf(from.runId);
+    const prepared = this.#known.prepare(workflow);
+    checkSameRun(from.runId, prepared.plan, state, state.input);
+    const fork = forkOf(from.runId, prepared.plan, state, from.node, from.input);
+    const isThere = this.#active.has(runId) || (await this.#store.get(runId)) !== undefined;
+    if (isThere) throw new RunInUseError(runId, `Run "${runId}" is there already. Choose another run id for the fork.`);
+    return this.#begin(runId, prepared, { input: state.input, fork }, undefined) as Active<Out>;
   }
 
   /** The run of that id, which is begun unless it is under way here. */
@@ -113,26 +179,26 @@ export class ActiveRuns {
     if (active === undefined) return this.#begin(runId, prepared, { input }, signal) as Active<Out>;
     if (active.input === null)
       throw new RunInUseError(runId, `Run "${runId}" is being redriven. Run it again when that has ended.`);
-    const { definition, outline, fingerprint } = active.prepared.plan;
-    const started = { workflowId: definition.id, input: active.input, outline, fingerprint };
-    checkSameRun(runId, prepared.plan, started, input);
+    const { plan } = active.prepared;
+    checkSameRun(runId, prepared.plan, { workflowId: plan.definition.id, input: active.input }, input);
+    checkSameDefinition(runId, prepared.plan, plan);
     cancelOn(active, signal);
     return active as Active<Out>;
   }
 
-  redrive(letter: DeadLetter): Promise<RunResult> {
-    const workflow = this.#known.byId(letter.workflowId);
-    if (workflow === undefined) {
-      throw new NotFoundError(
-        `This engine does not know the workflow "${letter.workflowId}" of dead letter "${letter.id}". Give it to createEngine({ workflows: [...] }).`,
-      );
-    }
-    if (this.#active.has(letter.runId))
-      throw new RunInUseError(letter.runId, `Run "${letter.runId}" is under way; redrive it when it has ended.`);
-    return this.#begin(letter.runId, this.#known.prepare(workflow), { redrive: letter }, undefined).result;
+  redrive(letter: DeadLetter, terms: RedriveTerms): Promise<RunResult> {
+    const prepared = this.#known.preparedOf(letter);
+    if (this.#active.has(letter.runId)) throw underWayError(letter.runId);
+    return this.#begin(letter.runId, prepared, { redrive: letter, terms }, undefined).result;
   }
 
-  #begin(runId: string, prepared: Prepared, errand: Errand, signal: AbortSignal | undefined): Active {
+  #begin(
+    runId: string,
+    prepared: Prepared,
+    errand: Errand,
+    signal: AbortSignal | undefined,
+    isInner: boolean = false,
+  ): Active {
     this.expectOpen();
     let begin!: () => void;
     const active: Active = {
@@ -140,6 +206,8 @@ export class ActiveRuns {
       input: "input" in errand ? errand.input : null,
       scope: new AbortController(),
       journal: null,
+      mailbox: new Mailbox(),
+      isInner,
       result: null!,
       isStored: false,
       begun: new Promise((resolve) => (begin = resolve)),
@@ -148,106 +216,21 @@ export class ActiveRuns {
         begin();
       },
     };
-    active.result = this.#carryOut(runId, active, errand).finally(() => this.#active.delete(runId));
+    active.result = this.#lives.carryOut(runId, active, errand).finally(() => this.#active.delete(runId));
     this.#active.set(runId, active);
     cancelOn(active, signal);
     return active;
   }
-
-  async #carryOut(runId: string, active: Active, errand: Errand): Promise<RunResult> {
-    const { runtime, codec } = this.#settings;
-    const { plan, guards } = active.prepared;
-    let journal: Journal | undefined;
-    let readiness: Readiness | undefined;
-    let hasSlot = false;
-    try {
-      journal = await this.#open(runId, active, errand);
-      const resumed = journal.state.status !== "new";
-      if (!isSettled(journal, errand)) {
-        let redriving = resumed ? null : await this.#stage(active, journal, errand);
-        hasSlot = this.#slots.tryTake();
-        if (!hasSlot) {
-          // A new run is recorded before it waits for its turn. One that is known gives its lease back: that the process
-          // dies meanwhile must not count as a crash of its nodes, and whoever has a free slot may go on with it.
-          if (!resumed) await journal.commit();
-          else await journal.release().then(active.begin);
-          await this.#slots.wait(callFrom(runtime.clock, undefined), Infinity);
-          hasSlot = true;
-          if (this.#closed !== null) throw this.#closed;
-          if (resumed) journal = await this.#open(runId, active, errand);
-        }
-        if (!isSettled(journal, errand)) {
-          redriving ??= await this.#stage(active, journal, errand);
-          readiness = new Readiness(plan, journal.state);
-          const { scope } = active;
-          await walk({ runId, plan, guards, journal, readiness, settings: this.#settings, scope, redriving });
-        }
-      }
-      const { state } = journal;
-      const ends = servedEnds(plan, state, readiness);
-      await journal.load(ends.flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
-      const isWhole = state.status === "completed" && !isDegraded(state);
-      const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
-      return resultOf(runId, plan, state, codec, letters, resumed, ends);
-    } catch (error) {
-      // A run that was not begun here, because somebody else has it or it is another one, has not stopped.
-      if (active.journal !== null) {
-        runtime.events.emit?.("run.stopped", { runId, workflowId: plan.definition.id, error });
-      }
-      active.scope.abort(error);
-      await journal?.release().catch(() => {});
-      throw error;
-    } finally {
-      if (journal !== undefined) this.#leases.drop(journal);
-      if (hasSlot) this.#slots.give();
-    }
-  }
-
-  /** Opens the journal of a run, which must be what it was started as. */
-  async #open(runId: string, { prepared: { plan } }: Active, errand: Errand): Promise<Journal> {
-    if (this.#closed !== null) throw this.#closed;
-    const journal = await Journal.open(this.#store, this.#settings.runtime, {
-      runId,
-      workflowId: plan.definition.id,
-      owner: this.#owner,
-      leaseMs: this.#leaseMs,
-      snapshots: this.#settings.snapshots,
-      isDead,
-      reopen: "redrive" in errand,
-    });
-    const { state } = journal;
-    try {
-      if (state.status !== "new") checkSameRun(runId, plan, state, "input" in errand ? errand.input : state.input);
-      return journal;
-    } catch (error) {
-      await journal.release().catch(() => {});
-      throw error;
-    }
-  }
-
-  /** Stages what a run begins with here, and keeps its lease from now on. */
-  async #stage(active: Active, journal: Journal, errand: Errand): Promise<ActiveRun["redriving"]> {
-    const at = this.#settings.runtime.clock.wallNow();
-    const redriving = await stageErrand(this.#store, active.prepared.plan, journal, errand, at);
-    // Closed while the journal was being opened: the run stops here, which is not to be cancelled.
-    if (this.#closed !== null) throw this.#closed;
-    active.journal = journal;
-    journal.onCommitted = active.begin;
-    this.#leases.hold(journal);
-    return redriving;
-  }
 }
 
-/** Whether nothing of what is asked for is left to do. */
-function isSettled({ state }: Journal, errand: Errand): boolean {
-  return "input" in errand && state.status !== "new" && state.status !== "running";
+function noStart(runId: string): NotFoundError {
+  return new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
 }
 
 /** Resolves once the start of a run is stored, or is known to have been. */
 export async function handleOf<Out>(runId: string, { begun, result }: Active<Out>): Promise<RunHandle<Out>> {
-  // One that had ended before begins nothing.
+  // One that had ended before begins nothing. The race also looks at a rejection that nobody else may look at.
   await Promise.race([begun, result]);
-  result.catch(() => {});
   return { runId, result };
 }
 

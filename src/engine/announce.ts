@@ -63,6 +63,17 @@ export function announce(
       case "run_failed":
         events.emit?.("run.failed", { ...ofRun, nodeId: event.node, error: revivedError(event.error) });
         break;
+      case "run_waiting":
+        events.emit?.("run.waiting", { ...ofRun, wakeAt: event.wakeAt });
+        break;
+      case "invocation_sleeping":
+        events.emit?.("node.waiting", { ...ofNode(event.id), wakeAt: event.wakeAt, signal: event.signal });
+        break;
+      case "compensated": {
+        const { id, error } = event;
+        events.emit?.("node.compensated", { ...ofNode(id), error: error && revivedError(error) });
+        break;
+      }
       case "run_cancelled":
         events.emit?.("run.cancelled", { ...ofRun, reason: revivedError(event.reason) });
         break;

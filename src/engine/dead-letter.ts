@@ -1,6 +1,7 @@
 import type { DeadLetter } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
-import { idempotencyKey, inputOf } from "./invoke-node.ts";
+import { idempotencyKey } from "./invocation-context.ts";
+import { inputOf } from "./node-input.ts";
 import type { ActiveRun } from "./run.ts";
 
 /** The wait before the first automatic redrive; each further one doubles it. */
@@ -20,7 +21,7 @@ export function enteredDeadLetter(run: ActiveRun, node: InvocationId): DeadLette
   const retryCount = before?.retryCount ?? 0;
   const quarantined = retryCount >= run.settings.maxRetries;
   return {
-    id: deadLetterId(run.runId, node),
+    id: before?.id ?? deadLetterId(run.runId, node),
     timestamp: before?.timestamp ?? failed.endedAt,
     workflowId: state.workflowId,
     runId: run.runId,

@@ -1,9 +1,20 @@
 import type { ValueType } from "../core/codec.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { EventListener } from "../core/events.ts";
-import { aFunction, anObject, anything, checkOptions, positiveMs, type Rules, wholeNumber } from "../core/options.ts";
+import {
+  aBoolean,
+  aFunction,
+  anObject,
+  anything,
+  checkOptions,
+  either,
+  positiveMs,
+  type Rules,
+  wholeNumber,
+} from "../core/options.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Store } from "../core/store.ts";
+import type { AutoRedriveOptions } from "./auto-redrive.ts";
 import { type RetentionOptions, retentionOptions } from "./retention.ts";
 import type { Runnable } from "./runnable.ts";
 import { type SnapshotOptions, snapshotOptions } from "./snapshot-schedule.ts";
@@ -24,6 +35,8 @@ export interface EngineOptions {
   maxCrashes?: number | undefined;
   /** How often a dead letter may be redriven before it is quarantined. @default 3 */
   maxRetries?: number | undefined;
+  /** Redrives dead letters by itself when their `nextRetryAt` has come. `true` is an empty object. @default false */
+  autoRedrive?: boolean | AutoRedriveOptions | undefined;
   /** Ended runs that this engine deletes by itself, now and then. Without it none is. */
   retention?: RetentionOptions | undefined;
   /** How often the state of a long run is stored whole. */
@@ -50,6 +63,7 @@ const RULES: Rules<EngineOptions> = {
   leaseMs: positiveMs,
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
+  autoRedrive: either(aBoolean, anObject),
   retention: anObject,
   snapshots: anObject,
   types: anything,

@@ -108,7 +108,7 @@ test("a closed engine takes no due time up, and leaves it to the others (C5.11)"
   await first.schedule("pulse", everyMinute);
   await second.schedule("pulse", everyMinute);
   await first.close();
-  expect(() => first.schedule("pulse", everyMinute)).toThrow(/closed/);
+  await expect(first.schedule("pulse", everyMinute)).rejects.toMatchObject({ code: "ENGINE_CLOSED" });
   await runtime.clock.advance(MINUTE);
   expect(inputs).toEqual([MINUTE]);
 });

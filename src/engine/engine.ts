@@ -1,11 +1,13 @@
 import { Codec } from "../core/codec.ts";
 import type { HoldfastEvent } from "../core/events.ts";
-import { checkId } from "../core/options.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { anId, anything, checkId, checkOptions, type Rules } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { systemRuntime } from "../core/runtime.ts";
 import { validate } from "../core/schema.ts";
 import type { RunFilter, RunRow, Store } from "../core/store.ts";
 import { ActiveRuns, handleOf } from "./active-runs.ts";
+import { redriveNowAndThen } from "./auto-redrive.ts";
 import { DeadLetters } from "./dead-letters.ts";
 import { type EngineOptions, engineOptions, type RunOptions } from "./engine-options.ts";
 import { EventStream, type EventStreamOptions } from "./event-stream.ts";
@@ -14,11 +16,24 @@ import { type History, readable } from "./history-events.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
 import { pruneRuns, type PruneOptions, Retention } from "./retention.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
+import { type CancelOptions, Messenger, type SignalOptions } from "./messenger.ts";
+import type { RedrivePort } from "./redriving.ts";
 import type { EngineSettings, RunHandle } from "./run.ts";
 import type { RunResult } from "./run-result.ts";
 import type { Runnable } from "./runnable.ts";
 import { type Schedule, type ScheduleOptions, Schedules } from "./schedules.ts";
 import { type CloseOptions, type CloseReport, Closing, type ShutdownSignal } from "./shutdown.ts";
+
+export interface ForkOptions {
+  /** The node from which on everything is done anew. */
+  fromNode: string;
+  /** What the node gets, in place of what it had got. @default what it had got */
+  input?: unknown;
+  /** The id of the new run. @default a new id */
+  runId?: string | undefined;
+}
+
+const FORK_RULES: Rules<ForkOptions> = { fromNode: anId, input: anything, runId: anId };
 
 /**
  * Carries runs out in this process, on a store. `run` starts a run, joins it where it is under way here, resumes it
@@ -32,6 +47,9 @@ export class Engine {
   readonly #streams = new Set<EventStream>();
   readonly #unsubscribe: () => void;
   readonly #closing: Closing;
+  readonly #messenger: Messenger;
+  readonly #letters: RedrivePort;
+  readonly #redrives: AbortController = new AbortController();
   readonly #retention: Retention | undefined;
 
   /** Lists, shows and redrives what failed runs have left. */
@@ -52,6 +70,9 @@ export class Engine {
       clock: runtime.clock,
       refuse: async () => {
         const runs = this.#runs.refuse();
+        this.#redrives.abort(
+          new HoldfastError("ENGINE_CLOSED", "The engine was closed. Redrive what is left with another one."),
+        );
         await this.schedules.close();
         await this.#retention?.close();
         return runs;
@@ -59,7 +80,18 @@ export class Engine {
       end: () => this.#end(),
     });
     this.#retention = checked.retention && new Retention(store, runtime, checked.retention);
-    this.deadLetters = new DeadLetters(store, (letter) => this.#runs.redrive(letter));
+    this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
+    this.#letters = {
+      ...{ store, runtime, known: this.#known, codec: this.#settings.codec, closed: this.#redrives.signal },
+      isUnderWay: (runId) => this.#runs.has(runId),
+      redrive: async (letter, terms) => this.#runs.redrive(letter, terms),
+    };
+    this.deadLetters = new DeadLetters(this.#letters);
+    const { autoRedrive = false } = checked;
+    if (autoRedrive !== false)
+      redriveNowAndThen(runtime, this.#redrives.signal, autoRedrive === true ? {} : autoRedrive, (pace) =>
+        this.deadLetters.redriveDue(pace),
+      );
     this.schedules = new Schedules({
       runtime,
       state: store.state,
@@ -107,10 +139,14 @@ export class Engine {
    * store was in trouble. Resolves when it is settled what becomes of each of them, not when they have ended. Their
    * workflows are those given to `createEngine`, and those that were run, resumed or scheduled here before.
    *
+   * Runs that wait for time or a signal are taken up once they are due: those that are now, and, for as long as the engine
+   * is open, those that come to be.
+   *
    * Call it when a service starts, and now and then: an engine elsewhere that dies leaves its runs to the others.
    */
-  recover(): Promise<Recovery> {
+  async recover(): Promise<Recovery> {
     this.#runs.expectOpen();
+    this.#runs.watch();
     return recoverRuns({
       store: this.#store,
       clock: this.#settings.runtime.clock,
@@ -118,6 +154,43 @@ export class Engine {
       workflow: (id) => this.#known.byId(id),
       resume: async (workflow, runId) => handleOf(runId, await this.#runs.resume(workflow, runId, undefined)),
     });
+  }
+
+  /**
+   * Tells a run something, which a node made by `waitForSignal` waits for; it is kept until such a node is reached, and
+   * wakes the run where it is parked, in whatever process. Telling the same twice under one `id` tells it once.
+   *
+   * Throws `NotFoundError` where there is no such run or it has ended, and, where this engine knows the workflow, a
+   * `ConfigError` where no node waits for that name and a `SchemaError` where the payload does not fit the node's output.
+   */
+  async signal(runId: string, name: string, payload?: unknown, options: SignalOptions = {}): Promise<void> {
+    await this.#messenger.signal(checkId("runId", runId), name, payload, options);
+  }
+
+  /**
+   * Cancels a run: its nodes are told to stop, and it is recorded as cancelled. With `compensate`, what its nodes have
+   * done is undone first, newest first, by the `compensate` functions of those that have one.
+   *
+   * Resolves when that is recorded; where another process carries the run out, when it has been told to. Throws
+   * `NotFoundError` where there is no such run or it has ended.
+   */
+  async cancel(runId: string, reason?: unknown, options: CancelOptions = {}): Promise<void> {
+    await this.#messenger.cancel(checkId("runId", runId), reason, options);
+  }
+
+  /**
+   * Starts a new run from a point of an old one, which stays as it is: what does not follow from `fromNode` is taken
+   * over as it was done, and that node and all that follows is done anew, with keys of the new run. `input` takes the
+   * place of what the node had got. The workflow may have changed in the meantime.
+   *
+   * Throws `NotFoundError` where there is no such run, `ConfigError` where there is no such node, and `RunInUseError`
+   * where there is a run of the new id.
+   */
+  async fork<In, Out>(workflow: Runnable<In, Out>, runId: string, options: ForkOptions): Promise<RunHandle<Out>> {
+    const { fromNode, runId: newId = uniqueId(), ...rest } = checkOptions("engine.fork", options, FORK_RULES);
+    const input = "input" in rest ? this.#settings.codec.encode(rest.input, "the input of the fork") : undefined;
+    const from = { runId: checkId("runId", runId), node: fromNode, input };
+    return handleOf(newId, await this.#runs.fork(workflow, from, newId));
   }
 
   /** What the journal of a run says, event by event. Reads only: somebody else may be writing it. */
@@ -161,14 +234,14 @@ export class Engine {
   /** The dead letters of one workflow. It may be redriven without having been run here before. */
   deadLettersOf(workflow: Runnable): DeadLetters {
     this.#known.prepare(workflow);
-    return new DeadLetters(this.#store, (letter) => this.#runs.redrive(letter), workflow.definition.id);
+    return new DeadLetters(this.#letters, workflow.definition.id);
   }
 
   /**
    * Starts a workflow again and again, at the due times of a cron expression or every so many milliseconds. Resolves
    * when the schedule is stored. Each due time starts one run, however many processes set the same schedule.
    */
-  schedule<In>(id: string, options: ScheduleOptions<In>): Promise<Schedule> {
+  async schedule<In>(id: string, options: ScheduleOptions<In>): Promise<Schedule> {
     this.#runs.expectOpen();
     return this.schedules.schedule(id, options);
   }

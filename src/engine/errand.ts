@@ -1,14 +1,17 @@
+import type { Codec } from "../core/codec.ts";
 import { RunInUseError, VersionMismatchError } from "../core/errors.ts";
 import type { DeadLetter, Store } from "../core/store.ts";
 import { outlineChanges } from "../workflow/fingerprint.ts";
 import type { Plan } from "../workflow/plan.ts";
-import { invocationIdOf } from "../workflow/invocation-id.ts";
-import type { RunState } from "../workflow/run-state.ts";
-import { checkRedrivable } from "./dead-letters.ts";
+import { invocationIdOf, invocationKey, type Visit } from "../workflow/invocation-id.ts";
+import type { Fork, RunEvent, RunState } from "../workflow/run-state.ts";
+import { definitionChanges } from "./definition-change.ts";
+import { eventsOfFork, type ForkErrand } from "./fork.ts";
 import type { Journal } from "./journal.ts";
+import { beginsRedrive, checkRedrivable, type RedriveTerms } from "./redrivable.ts";
 
 /** What is to be done with a run: start it or carry it on with this input, or redrive a dead letter of it. */
-export type Errand = { input: string } | { redrive: DeadLetter };
+export type Errand = { input: string; fork?: ForkErrand } | { redrive: DeadLetter; terms: RedriveTerms };
 
 /** Stages what an errand begins with; gives the dead letters that are being redriven, by node visit. */
 export async function stageErrand(
@@ -16,28 +19,53 @@ export async function stageErrand(
   plan: Plan,
   journal: Journal,
   errand: Errand,
+  codec: Codec,
   at: number,
 ): Promise<Map<string, DeadLetter>> {
   const { state, runId } = journal;
   const redriving = await lettersOfEarlierLife(store, journal);
+  const changes = state.status === "new" ? [] : definitionChanges(runId, plan, state, codec, at);
   if ("redrive" in errand) {
     // Read anew under the lease: whoever held it until now may have redriven the same entry.
-    const letter = checkRedrivable(errand.redrive.id, await store.deadLetter(errand.redrive.id), store.location);
-    // A run that went on without the node may have completed.
-    const wentOn = state.status === "completed" && state.invocations.get(letter.invocationId)?.status === "failed";
-    if (state.status === "failed" || wentOn) {
-      redriving.set(letter.invocationId, stageRedriven(journal, letter, at));
-      return redriving;
+    const { id } = errand.redrive;
+    const letter = checkRedrivable(id, await store.deadLetter(id), store.location, errand.terms);
+    if (beginsRedrive(runId, state, letter)) {
+      journal.stage({ kind: "node_redriven", ...visitOf(letter), at });
+      for (const change of changes) journal.stage(change);
+      const retrying: DeadLetter = { ...renamedLetter(letter, changes), status: "retrying", nextRetryAt: null };
+      retrying.retryCount++;
+      journal.keep(retrying);
+      return redriving.set(retrying.invocationId, retrying);
     }
-    // Where its redriver has died, the same redrive goes on and does not count again.
-    if (state.status !== "running" || !redriving.has(letter.invocationId)) throw notToBeRedriven(runId, state, letter);
+    // Its redriver has died: the same redrive goes on, and does not count again.
   }
   if (state.status === "new") {
     const { outline, fingerprint, definition } = plan;
-    const { input } = errand as { input: string };
-    journal.stage({ kind: "run_started", workflowId: definition.id, outline, fingerprint, input, at });
-  } else journal.stage({ kind: "run_resumed", crashed: journal.takenOver, at });
-  return redriving;
+    const { input, fork } = errand as { input: string; fork?: ForkErrand };
+    const { kept: _, ...origin } = fork ?? { kept: [] };
+    const started = { workflowId: definition.id, outline, fingerprint, input, ...(fork && { fork: origin as Fork }) };
+    journal.stage({ kind: "run_started", ...started, at });
+    if (fork !== undefined) for (const event of eventsOfFork(fork)) journal.stage(event);
+    return redriving;
+  }
+  journal.stage({ kind: "run_resumed", crashed: journal.takenOver, at });
+  for (const change of changes) journal.stage(change);
+  if (changes.length === 0) return redriving;
+  return new Map(
+    [...redriving.values()].map((letter) => {
+      const renamed = renamedLetter(letter, changes);
+      return [renamed.invocationId, renamed];
+    }),
+  );
+}
+
+/** The entry under the id that a migration has given its node. */
+function renamedLetter(letter: DeadLetter, changes: readonly RunEvent[]): DeadLetter {
+  const rename = changes.find((change) => change.kind === "run_migrated")?.rename ?? {};
+  const id = invocationIdOf(letter.invocationId);
+  if (!Object.hasOwn(rename, id.node)) return letter;
+  const node = rename[id.node]!;
+  return { ...letter, nodeId: node, invocationId: invocationKey({ ...id, node }) };
 }
 
 /** Those that an earlier life of the run was redriving when it stopped. */
@@ -47,27 +75,15 @@ async function lettersOfEarlierLife(store: Store, { state, runId }: Journal): Pr
   return new Map(letters.map((letter) => [letter.invocationId, letter]));
 }
 
-function stageRedriven(journal: Journal, before: DeadLetter, at: number): DeadLetter {
-  const { node, iteration } = invocationIdOf(before.invocationId);
-  const letter: DeadLetter = { ...before, status: "retrying", retryCount: before.retryCount + 1, nextRetryAt: null };
-  journal.stage({ kind: "node_redriven", node, iteration, at });
-  journal.keep(letter);
-  return letter;
-}
-
-function notToBeRedriven(runId: string, { status }: RunState, { id }: DeadLetter): RunInUseError {
-  return new RunInUseError(
-    runId,
-    status === "running"
-      ? `Run "${runId}" of dead letter "${id}" has not ended. Run it again with its id, and redrive the entry when it has failed.`
-      : `Run "${runId}" of dead letter "${id}" is ${status}: nothing of it is left to do. Start the work anew under another run id.`,
-  );
+function visitOf({ invocationId }: DeadLetter): Visit {
+  const { node, iteration } = invocationIdOf(invocationId);
+  return { node, iteration };
 }
 
 /** What a run remembers of how it was started. */
-type Start = Pick<RunState, "workflowId" | "input" | "outline" | "fingerprint">;
+type Start = Pick<RunState, "workflowId" | "input">;
 
-/** Refuses to carry on a run as something that it is not: another workflow, another definition, another input. */
+/** Refuses to carry on a run as something that it is not: another workflow, or another input. */
 export function checkSameRun(runId: string, plan: Plan, started: Start, input: string): void {
   const { id: workflowId } = plan.definition;
   if (started.workflowId !== workflowId) {
@@ -82,9 +98,13 @@ export function checkSameRun(runId: string, plan: Plan, started: Start, input: s
       `Run "${runId}" was started with another input. Give the same input to carry it on, or choose another run id.`,
     );
   }
-  if (started.fingerprint === plan.fingerprint) return;
+}
+
+/** Refuses to take a run, which has ended or is under way with one definition, for one with another. */
+export function checkSameDefinition(runId: string, plan: Plan, had: Pick<Plan, "outline" | "fingerprint">): void {
+  if (had.fingerprint === plan.fingerprint) return;
   throw new VersionMismatchError(
-    `Run "${runId}" was started with another definition of workflow "${workflowId}": ${outlineChanges(started.outline, plan.outline)}. ` +
-      "Finish it with the code that it was started with, or start it anew under another run id.",
+    `Run "${runId}" was started with another definition of workflow "${plan.definition.id}": ${outlineChanges(had.outline, plan.outline)}. ` +
+      "Ask for it with the code that it was started with, or start it anew under another run id.",
   );
 }

@@ -1,5 +1,5 @@
 import { utf8Bytes } from "../core/bytes.ts";
-import { LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
+import { codeOf, LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
 import { link, type StoredRecord } from "../core/record.ts";
 import type { Runtime } from "../core/runtime.ts";
 import {
@@ -9,14 +9,25 @@ import {
   isEnded,
   type RunStatus,
   type Snapshot,
+  type SqlTransaction,
   type Store,
 } from "../core/store.ts";
-import { applyEvent, newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
+import {
+  applyEvent,
+  applyStep,
+  newRunState,
+  type RunEvent,
+  type RunState,
+  type StepCompleted,
+  wakingOf,
+} from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
 import { JournaledValues, notesOf, placeOf, readNoted, replaceNotes } from "./noted-values.ts";
 import { encodeEvents, type IntactRecord, intactRecords, startOf, vanishedTail } from "./records.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot.ts";
 import { type SnapshotOptions, SnapshotSchedule } from "./snapshot-schedule.ts";
+
+const NOTHING = new Uint8Array();
 
 /**
  * The journal of one run, held under a lease. Events are staged, which folds them into the state, and committed, which
@@ -43,9 +54,12 @@ export class Journal {
   readonly isNoted: boolean;
   readonly #values = new JournaledValues();
   readonly #snapshots: SnapshotSchedule;
+  #signalsTaken: string[] = [];
   #version: number;
   #checksum: number;
   #storedStatus: RunState["status"] = "new";
+  /** The transaction with work of the user's that is under way. */
+  #transaction: Promise<void> | null = null;
 
   private constructor(
     store: Store,
@@ -114,14 +128,71 @@ export class Journal {
     this.#deadLetters.push(deadLetter);
   }
 
+  /** Takes a signal in with the next commit: it is kept no longer once its events are stored. */
+  takeSignal(id: string): void {
+    this.#signalsTaken.push(id);
+  }
+
   /** Stores everything staged as one record. Resolves when it is durable; rejects when it is not stored. */
   async commit(): Promise<void> {
+    while (this.#transaction !== null) await this.#transaction.catch(() => {});
+    await this.#commit();
+  }
+
+  /**
+   * Stores a step with work of the user's, in one transaction of the store: both are there, or neither. What the work
+   * throws rejects this and breaks nothing. Meanwhile nothing else of the run is committed, since the next record hangs
+   * on the one that the work makes.
+   */
+  async transact(work: (transaction: SqlTransaction) => StepCompleted): Promise<void> {
+    while (this.#transaction !== null) await this.#transaction.catch(() => {});
+    this.#transaction = this.#commit().then(() => this.#transact(work));
+    try {
+      await this.#transaction;
+    } finally {
+      this.#transaction = null;
+    }
+  }
+
+  async #transact(work: (transaction: SqlTransaction) => StepCompleted): Promise<void> {
+    const { runId, token } = this;
+    const version = this.#version;
+    const made: { event?: StepCompleted; checksum?: number; thrown?: { error: unknown } } = {};
+    const within = (transaction: SqlTransaction): { body: Uint8Array; checksum: number } => {
+      try {
+        made.event = work(transaction);
+      } catch (error) {
+        made.thrown = { error };
+        throw error;
+      }
+      const body = utf8Bytes(encodeEvents([made.event]));
+      made.checksum = link(this.#checksum, version, body);
+      return { body, checksum: made.checksum };
+    };
+    try {
+      await this.#store.append({ runId, token, version, body: NOTHING, checksum: 0, within });
+    } catch (error) {
+      // The work has failed, or the store has no such transactions; the run goes on as if nothing had been asked.
+      if (made.thrown?.error === error || codeOf(error) === "CONFIG") throw error;
+      throw this.#break(error);
+    }
+    this.#version++;
+    this.#checksum = made.checksum!;
+    applyStep(this.state, made.event!);
+    this.#values.add(version, [made.event!]);
+    this.#snapshots.count(1);
+    this.#expectWhole();
+  }
+
+  async #commit(): Promise<void> {
     this.#expectWhole();
     const events = this.#staged;
     if (events.length === 0) return;
     this.#staged = [];
     const deadLetters = this.#deadLetters;
     this.#deadLetters = [];
+    const signalsTaken = this.#signalsTaken;
+    this.#signalsTaken = [];
     const seq = this.#version++;
     const body = utf8Bytes(encodeEvents(events));
     this.#checksum = link(this.#checksum, seq, body);
@@ -138,7 +209,9 @@ export class Journal {
         body,
         checksum: this.#checksum,
         status: changed,
+        ...(status === "waiting" && wakingOf(this.state)),
         deadLetters: deadLetters.length === 0 ? undefined : deadLetters,
+        signalsTaken: signalsTaken.length === 0 ? undefined : signalsTaken,
       });
       // Asked for at once, so that both are stored in one go. Whoever parks or ends the run has given its lease back.
       await Promise.all([stored, status === "running" && this.#snapshots.isDue ? this.#takeSnapshot() : null]);
@@ -176,6 +249,11 @@ export class Journal {
   /** Refuses everything from now on: the lease is lost or the engine closes. */
   abandon(error: unknown): void {
     this.#break(error);
+  }
+
+  /** Whether it refuses everything: the run has stopped here. */
+  get isBroken(): boolean {
+    return this.#broken !== null;
   }
 
   release(): Promise<void> {

@@ -1,5 +1,6 @@
 import { NotFoundError } from "../core/errors.ts";
 import type { Runtime } from "../core/runtime.ts";
+import type { DeadLetter } from "../core/store.ts";
 import type { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import type { WorkflowDefinition } from "../workflow/definition.ts";
 import { type Plan, planWorkflow } from "../workflow/plan.ts";
@@ -38,6 +39,15 @@ export class KnownWorkflows {
   byId(id: string): Runnable | undefined {
     const definition = this.#newest.get(id);
     return definition && { definition };
+  }
+
+  /** The workflow that a dead letter belongs to. */
+  preparedOf({ id, workflowId }: DeadLetter): Prepared {
+    const workflow = this.byId(workflowId);
+    if (workflow !== undefined) return this.prepare(workflow);
+    throw new NotFoundError(
+      `This engine does not know the workflow "${workflowId}" of dead letter "${id}". Give it to createEngine({ workflows: [...] }).`,
+    );
   }
 
   /** The breaker of a node. */

@@ -28,7 +28,7 @@ let leases: Leases;
 beforeEach(() => {
   runtime = fakeRuntime();
   store = new CountingStore({ clock: runtime.clock });
-  leases = new Leases(store, runtime, OWNER, LEASE_MS);
+  leases = new Leases(store, runtime, OWNER, LEASE_MS, () => {});
 });
 
 function journalOf(runId: string): Promise<Journal> {

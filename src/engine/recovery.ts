@@ -29,16 +29,20 @@ export interface RecoveryPort {
 }
 
 /**
- * Takes over every run that has not ended and that nobody carries out. A run whose start was never stored is none:
- * whoever asked for it was not told that it had begun.
+ * Takes over every run that has not ended and that nobody carries out, but for those that wait and are not due. A run
+ * whose start was never stored is none: whoever asked for it was not told that it had begun.
  */
 export async function recoverRuns(port: RecoveryPort): Promise<Recovery> {
   const { store, clock } = port;
-  const rows = (await store.list({ status: "running", limit: Infinity })).filter(
-    ({ runId, version }) => version > 0 && !port.isUnderWay(runId),
+  const now = clock.wallNow();
+  const unfinished = [
+    ...(await store.list({ status: "running", limit: Infinity })),
+    ...(await store.list({ wakesBefore: now + 1, limit: Infinity })).reverse(),
+  ];
+  const rows = unfinished.filter(
+    ({ runId, version, head }) => (version > 0 || head.version > 0) && !port.isUnderWay(runId),
   );
   const recovery: Recovery = { resumed: [], elsewhere: [], unknown: [], failed: [] };
-  const now = clock.wallNow();
   // Those that began first go on first.
   await Promise.all(rows.reverse().map((run) => recoverRun(port, run, now, recovery)));
   return recovery;

@@ -5,6 +5,7 @@ import type { Plan } from "../workflow/plan.ts";
 import { Readiness } from "../workflow/ready.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
 import type { CompletedInvocation, RunState } from "../workflow/run-state.ts";
+import { dollarsOf } from "./node-budget.ts";
 import { isDegraded } from "./announce.ts";
 
 /** One step of a run as its result lists it (C10.3). */
@@ -31,6 +32,8 @@ export interface RunResult<Out = unknown> {
   error?: WorkflowExecutionError;
   /** Whether a backup stood in for any node. */
   degraded: boolean;
+  /** What all nodes have spent together, failures that were redriven since included, in US dollars. */
+  costUsd: number;
   /** In the order in which they began. */
   agentSteps: AgentStep[];
   /** How many invocations of a node failed, backups included. */
@@ -65,7 +68,8 @@ export function resultOf(
     output: status === "completed" ? outputOf(ends, codec) : undefined,
     ...(error !== undefined && { error }),
     degraded: isDegraded(state),
-    agentSteps: stepsOf(state),
+    costUsd: [...state.spent].reduce((sum, [node, spent]) => sum + dollarsOf(plan.definition, node, spent), 0),
+    agentSteps: stepsOf(plan, state),
     nodeFailures: failuresOf(state),
     deadLetters,
     startedAt: state.startedAt,
@@ -115,7 +119,7 @@ function outputOf(served: ServedEnds, codec: Codec): unknown {
   return Object.fromEntries(served.flatMap(([node, last]) => (last === undefined ? [] : [[node, valueOf(last)]])));
 }
 
-function stepsOf(state: RunState): AgentStep[] {
+function stepsOf(plan: Plan, state: RunState): AgentStep[] {
   const steps: AgentStep[] = [];
   for (const [key, invocation] of state.invocations) {
     if (invocation.status !== "completed" && invocation.status !== "failed") continue;
@@ -126,7 +130,7 @@ function stepsOf(state: RunState): AgentStep[] {
       attempts,
       servedBy: id.backup ?? id.node,
       durationMs: endedAt - startedAt,
-      costUsd: 0,
+      costUsd: dollarsOf(plan.definition, id.backup ?? id.node, invocation.spent),
       ...(invocation.status === "failed" && { error: revivedError(invocation.error) }),
     });
   }

@@ -1,9 +1,13 @@
 import type { Codec } from "../core/codec.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { DeadLetter } from "../core/store.ts";
+import type { WorkflowNode } from "../workflow/definition.ts";
+import type { InvocationId } from "../workflow/invocation-id.ts";
 import type { Plan } from "../workflow/plan.ts";
 import type { Readiness } from "../workflow/ready.ts";
 import type { Journal } from "./journal.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { RunBudgets } from "./node-budget.ts";
 import type { NodeGuards } from "./node-policies.ts";
 import type { RunResult } from "./run-result.ts";
 import type { SnapshotOptions } from "./snapshot-schedule.ts";
@@ -19,6 +23,15 @@ export interface EngineSettings {
   readonly snapshots: SnapshotOptions;
 }
 
+/** Carries out the run of a workflow that is a node of another one, and gives its output. */
+export type RunInner = (
+  outer: ActiveRun,
+  id: InvocationId,
+  workflow: WorkflowNode["workflow"],
+  input: unknown,
+  signal: AbortSignal,
+) => Promise<unknown>;
+
 /** A run that this process carries out now: everything that `walk` and `invoke-node` need, in one place. */
 export interface ActiveRun {
   readonly runId: string;
@@ -26,11 +39,15 @@ export interface ActiveRun {
   readonly guards: ReadonlyMap<string, NodeGuards>;
   readonly journal: Journal;
   readonly readiness: Readiness;
+  /** Signals that wait for this run. */
+  readonly mailbox: Mailbox;
   readonly settings: EngineSettings;
   /** Aborts the nodes: by the caller, who cancels, or by us, when the run must stop. */
   readonly scope: AbortController;
   /** Dead letters of this run that are being redriven, by node visit. */
   readonly redriving: ReadonlyMap<string, DeadLetter>;
+  readonly budgets: RunBudgets;
+  readonly runInner: RunInner;
 }
 
 /** A run that has begun: its start is stored. */

@@ -1,6 +1,7 @@
 import { dateFrom, type Timer } from "../core/clock.ts";
 import { ConfigError, UnserializableValueError, WorkflowDefinitionError } from "../core/errors.ts";
 import type { Runtime } from "../core/runtime.ts";
+import { SchemaError } from "../core/schema.ts";
 import type { SharedState } from "../core/shared-state.ts";
 import { isEnded, type RunRow } from "../core/store.ts";
 import { backoffDelay } from "../policies/backoff.ts";
@@ -229,5 +230,7 @@ export class ScheduleWatch {
 
 /** Whether an error says that a run cannot be started with this workflow and this input, today or tomorrow. */
 function isHopeless(error: unknown): boolean {
-  return [ConfigError, UnserializableValueError, WorkflowDefinitionError].some((hopeless) => error instanceof hopeless);
+  return [ConfigError, SchemaError, UnserializableValueError, WorkflowDefinitionError].some(
+    (hopeless) => error instanceof hopeless,
+  );
 }

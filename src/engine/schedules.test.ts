@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Process, ScheduleWorld, workflowCalled } from "../../test/schedule-world.ts";
 import { UnserializableValueError } from "../core/errors.ts";
+import { SchemaError } from "../core/schema.ts";
 import type { EventType, HoldfastEvent } from "../core/events.ts";
 import type { DueTime } from "./schedule-watch.ts";
 import { type ScheduleOptions, Schedules } from "./schedules.ts";
@@ -328,14 +329,17 @@ describe("trouble", () => {
     await pass(MINUTE);
     one.fault = new UnserializableValueError("the input", "it is a symbol.");
     await pass(MINUTE);
+    one.fault = new SchemaError('the input of workflow "report"', [{ path: "", message: "it is no date" }]);
+    await pass(MINUTE);
     one.fault = null;
     await pass(MINUTE);
-    expect(world.runs.times).toEqual(["00:03:00"]);
+    expect(world.runs.times).toEqual(["00:04:00"]);
     expect(
       eventsOf(one, "schedule.failed").map(({ scheduledAt, retryDelayMs }) => [scheduledAt, retryDelayMs]),
     ).toEqual([
       [bad, undefined],
       [bad + MINUTE, undefined],
+      [bad + 2 * MINUTE, undefined],
     ]);
   });
 });

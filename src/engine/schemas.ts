@@ -1,4 +1,4 @@
-import { Handoff, type NodeContext } from "../core/node.ts";
+import { Handoff, type NodeContext, type NodeFunction } from "../core/node.ts";
 import { validate } from "../core/schema.ts";
 import type { NodeDefinition, WorkflowDefinition } from "../workflow/definition.ts";
 import type { Plan } from "../workflow/plan.ts";
@@ -7,12 +7,22 @@ import type { Plan } from "../workflow/plan.ts";
  * Calls the function of a node with what its schema makes of the input, and gives what the other one makes of the
  * output. A message that is handed off is judged by the node that it goes to.
  */
-export function callNode(node: NodeDefinition, input: unknown, context: NodeContext): unknown {
+export function callNode(
+  node: NodeDefinition,
+  run: NodeFunction<never>,
+  input: unknown,
+  context: NodeContext,
+): unknown {
   const isJudged = node.input !== undefined || node.output !== undefined;
-  return isJudged ? callJudged(node, input, context) : node.run(input as never, context);
+  return isJudged ? callJudged(node, run, input, context) : run(input as never, context);
 }
 
-async function callJudged(node: NodeDefinition, input: unknown, context: NodeContext): Promise<unknown> {
+async function callJudged(
+  node: NodeDefinition,
+  run: NodeFunction<never>,
+  input: unknown,
+  context: NodeContext,
+): Promise<unknown> {
   const { id, input: takes, output: gives } = node;
   let taken = input;
   if (takes !== undefined) {
@@ -20,7 +30,7 @@ async function callJudged(node: NodeDefinition, input: unknown, context: NodeCon
     // The time of the attempt may be up by now, and another one have begun.
     context.signal.throwIfAborted();
   }
-  const value = await node.run(taken as never, context);
+  const value = await run(taken as never, context);
   if (gives === undefined || value instanceof Handoff) return value;
   return validate(gives, value, `the output of node "${id}"`);
 }

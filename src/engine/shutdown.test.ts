@@ -70,9 +70,9 @@ test("closing once more ends the draining, and gives the same report (C6.4)", as
 
 test("a run that is refused its start is not among those that are left (C6.1)", async () => {
   const { engine, start } = world();
-  const starting = start("r", 1).catch((error: unknown) => error);
-  expect(await engine.close()).toEqual({ finished: [], left: [] });
-  expect(await starting).toMatchObject({ code: "ENGINE_CLOSED" });
+  const [starting, closing] = [start("r", 1), engine.close()];
+  await expect(starting).rejects.toMatchObject({ code: "ENGINE_CLOSED" });
+  expect(await closing).toEqual({ finished: [], left: [] });
 });
 
 /** What a process does at signals, with its end replaced by a note. */
@@ -103,14 +103,14 @@ test("no handler of a signal is there unless it is asked for, or when it is take
 
 test("the exit code says whether runs remain, and comes when the last engine of the process is closed (C6.4)", async () => {
   await atSignals(async (exits) => {
-    const [idle, busy] = [world(), world()];
-    await busy.start("r", 1000);
-    idle.engine.shutdownOn(["SIGHUP"]);
-    busy.engine.shutdownOn(["SIGHUP"], { drainMs: 500 });
+    const [stopped, drained] = [world(), world()];
+    for (const { start } of [stopped, drained]) await start("r", 400);
+    stopped.engine.shutdownOn(["SIGHUP"]);
+    drained.engine.shutdownOn(["SIGHUP"], { drainMs: 500 });
     process.emit("SIGHUP");
     await settled();
     expect(exits).toEqual([]);
-    await busy.runtime.clock.advance(500);
+    await drained.runtime.clock.advance(400);
     await settled();
     expect(exits).toEqual([75]);
     process.removeAllListeners("SIGHUP");

@@ -117,6 +117,23 @@ test("no more runs are carried out at once than concurrency says, and those that
   expect(called).toEqual(runIds);
 });
 
+test("a run that is cancelled while it waits for its turn ends at once, without its nodes (C5.9)", async () => {
+  const store = newStore();
+  const engine = engineOn(store, { concurrency: 1 });
+  const { workflow, door, called } = gated();
+  const first = await engine.start(workflow, 1, { runId: "first" });
+  const caller = new AbortController();
+  const second = await engine.start(workflow, 2, { runId: "second", signal: caller.signal });
+  const third = await engine.start(workflow, 3, { runId: "third" });
+  caller.abort(new Error("not wanted"));
+  const late = await engine.start(workflow, 4, { runId: "late", signal: caller.signal });
+  expect(await late.result).toMatchObject({ status: "cancelled" });
+  expect(await second.result).toMatchObject({ status: "cancelled" });
+  expect(called).toEqual(["first"]);
+  door.open();
+  expect([(await first.result).output, (await third.result).output]).toEqual([1, 3]);
+});
+
 test("runs that a dead engine has left, also those that waited for their turn, are recovered (C6.2)", async () => {
   const store = newStore();
   const { workflow, called } = gated();
@@ -162,6 +179,25 @@ test("what is under way here is not recovered, and what waits for its turn belon
   expect((await store.list()).map(({ status }) => status)).toEqual(["completed", "completed"]);
 });
 
+test("of two engines that recover at the same time one carries a run on, and the other says so (C6.4)", async () => {
+  const store = newStore();
+  const { workflow } = gated();
+  await leftBehind(store, workflow, ["a"]);
+  await leasesRunOut();
+  const { workflow: again, door, called } = gated();
+  const both = [0, 1].map(() => engineOn(store, { workflows: [again] }));
+  const recoveries = await Promise.all(both.map((engine) => engine.recover()));
+  expect(
+    recoveries.map(({ resumed, elsewhere, failed }) => [resumed, elsewhere, failed].map((list) => list.length)),
+  ).toEqual([
+    [1, 0, 0],
+    [0, 1, 0],
+  ]);
+  door.open();
+  await recoveries[0]!.resumed[0]!.result;
+  expect(called).toEqual(["a"]);
+});
+
 test("a process that dies while a known run waits for its turn is no crash of its nodes (C6.3)", async () => {
   const store = newStore();
   const { workflow } = gated();
@@ -186,8 +222,9 @@ test("runs of workflows that nobody gave are told and left as they are (C6.2)", 
   const store = newStore();
   const { workflow } = gated();
   await leftBehind(store, workflow, ["a"]);
-  await leasesRunOut();
   const engine = engineOn(store);
+  expect(await engine.recover()).toMatchObject({ elsewhere: [{ runId: "a" }], unknown: [] });
+  await leasesRunOut();
   const { resumed, unknown } = await engine.recover();
   expect([resumed, unknown.map(({ runId, workflowId }) => [runId, workflowId])]).toEqual([[], [["a", "gated"]]]);
   const { workflow: again, door } = gated();
@@ -202,8 +239,7 @@ test("a run whose workflow has changed is told with the reason, and the others g
   await leftBehind(store, workflow, ["a"]);
   await leftBehind(store, gated("other").workflow, ["b"]);
   await leasesRunOut();
-  const { workflow: changed } = gated();
-  changed.addNode("more", () => 1);
+  const changed = new Workflow({ id: workflow.id, version: "2" }).addNode("n", () => 1);
   const other = gated("other");
   other.door.open();
   const { resumed, failed } = await engineOn(store, { workflows: [changed, other.workflow] }).recover();
@@ -218,9 +254,11 @@ test("a run whose start was never stored is none, and can be started (C6.1)", as
   handle.dieAt(1, "asked");
   const { workflow, door } = gated();
   await expect(engineOn(handle).start(workflow, 1, { runId: "r" })).rejects.toThrow();
+  const nothing = { resumed: [], elsewhere: [], unknown: [], failed: [] };
+  expect(await engineOn(store).recover()).toEqual(nothing);
   await leasesRunOut();
   const engine = engineOn(store, { workflows: [workflow] });
-  expect(await engine.recover()).toEqual({ resumed: [], elsewhere: [], unknown: [], failed: [] });
+  expect(await engine.recover()).toEqual(nothing);
   await expect(engine.resume(workflow, "r")).rejects.toBeInstanceOf(NotFoundError);
   door.open();
   expect((await engine.run(workflow, 1, { runId: "r" })).output).toBe(1);

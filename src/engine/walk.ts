@@ -1,65 +1,98 @@
+import type { Timer } from "../core/clock.ts";
 import { storedError } from "../core/errors.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
+import { sleeps } from "../workflow/plan.ts";
 import type { Activation } from "../workflow/ready.ts";
 import { type Invocation, isOpen } from "../workflow/run-state.ts";
+import { asksForCompensation } from "./cancellation.ts";
+import { compensate } from "./compensation.ts";
 import { enteredDeadLetter } from "./dead-letter.ts";
 import { Inbox } from "./inbox.ts";
-import { type InvocationEnd, invokeNode } from "./invoke-node.ts";
+import type { InvocationEnd } from "./invocation-end.ts";
+import { invokeNode } from "./invoke-node.ts";
 import type { ActiveRun } from "./run.ts";
+import { getUp, type Settled, Sleepers } from "./sleepers.ts";
+
+/** A run that only waits, and for longer than this, gives its lease and its slot back meanwhile. */
+const PARK_MS = 2000;
 
 /**
  * Walks a run to its end: stages what has settled and what starts because of it, commits both as one record, launches,
  * waits until something settles, and looks again. What settles while a commit is under way shares the next one.
  *
- * Resolves when the run has ended; rejects when it had to stop, after which it can be resumed.
+ * Resolves when the run has ended, or is parked since only time or a signal leads on; rejects when it had to stop, after
+ * which it can be resumed.
  */
 export async function walk(run: ActiveRun): Promise<void> {
   const { journal, readiness, plan } = run;
+  // How long a node waits may follow from its input, and is worked out while events are staged, with no time to read.
+  if (journal.isNoted && [...plan.nodes.values()].some(({ definition }) => sleeps(definition.run)))
+    await journal.load(journal.state.ended);
   const { signal } = run.scope;
   const { clock } = run.settings.runtime;
-  const inbox = new Inbox<InvocationEnd>();
-  const onAbort = (): void => inbox.nudge();
-  signal.addEventListener("abort", onAbort);
-  journal.onBroken = (error) => inbox.fail(error);
+  const inbox = new Inbox<Settled>();
+  const put = (end: Settled): void => inbox.put(end);
+  const putEnd = (end: InvocationEnd): void => inbox.put({ end });
+  const fail = (error: unknown): void => inbox.fail(error);
+  const nudge = (): void => inbox.nudge();
+  signal.addEventListener("abort", nudge);
+  journal.onBroken = fail;
+  run.mailbox.onSignal = nudge;
+  let alarm: Timer | null = null;
 
-  const { interrupted, ready } = pickUp(run);
+  const sleepers = new Sleepers(run);
+  const { interrupted, ready } = pickUp(run, sleepers);
   // A redrive goes on beside nodes that failed before it: each of them has a dead letter, and a redrive, of its own.
   const failedBefore = run.redriving.size > 0 ? readiness.failed.length : 0;
+  // A node that no backup could save ends the run, once those that are working have been waited for and kept.
+  const mayGoOn = (): boolean =>
+    readiness.failed.length === failedBefore && !signal.aborted && journal.state.cancelReason === null;
   let working = 0;
-  let settled: InvocationEnd[] = [];
+  let settled: Settled[] = [];
   try {
     for (;;) {
-      working -= settled.length;
-      for (const end of settled) ready.push(...stageEnded(run, end));
+      for (const { end, signalTaken } of settled) {
+        ready.push(...stageEnded(run, end));
+        if (signalTaken !== undefined) journal.takeSignal(signalTaken);
+      }
+      const awake = mayGoOn() ? sleepers.wake() : [];
+      working += awake.length;
 
       const starting: Launch[] = [];
-      // A node that no backup could save ends the run, once those that are working have been waited for and kept.
-      while (working < plan.definition.concurrency && readiness.failed.length === failedBefore && !signal.aborted) {
+      while (working < plan.definition.concurrency && mayGoOn()) {
         const launch = interrupted.shift() ?? stageStarted(run, ready.shift());
         if (launch === undefined) break;
+        if (sleepers.takes(launch.invocation)) continue;
         starting.push(launch);
         working++;
       }
-      if (signal.aborted)
-        journal.stage({ kind: "run_cancelled", reason: storedError(signal.reason), at: clock.wallNow() });
-      else if (working === 0) stageRunEnd(run);
+      if (signal.aborted) stageCancelled(run);
+      else if (working === 0 && journal.state.cancelReason === null) {
+        if (sleepers.size === 0 || !mayGoOn()) stageRunEnd(run);
+        else if (sleepers.wakeAt - clock.wallNow() > PARK_MS) stageWaiting(run, sleepers.wakeAt);
+      }
 
       await journal.commit();
       if (journal.state.status !== "running") return;
-      for (const { invocation, isNew } of signal.aborted ? [] : starting) {
-        // It rejects only where we are wrong, and then the run must stop rather than wait for ever.
-        invokeNode(run, invocation, isNew).then(
-          (end) => inbox.put(end),
-          (error: unknown) => inbox.fail(error),
-        );
+      if (journal.state.cancelReason !== null && working === 0) return await compensate(run);
+      if (!signal.aborted) {
+        // These reject only where we are wrong, and then the run must stop rather than wait for ever.
+        for (const sleeper of awake) getUp(run, sleeper).then(put, fail);
+        for (const { invocation, isNew } of starting) invokeNode(run, invocation, isNew).then(putEnd, fail);
       }
+      const { wakeAt } = sleepers;
+      if (wakeAt !== Infinity) alarm = clock.timer(Math.max(0, wakeAt - clock.wallNow()), nudge);
       settled = await inbox.take();
+      alarm?.cancel();
+      working -= settled.length;
       // Nodes that fail because they are told to stop have not failed (C0.8).
-      if (signal.aborted) settled = settled.filter((end) => end.kind === "invocation_completed");
+      if (signal.aborted) settled = settled.filter(({ end }) => end.kind === "invocation_completed");
     }
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    alarm?.cancel();
+    signal.removeEventListener("abort", nudge);
     journal.onBroken = () => {};
+    run.mailbox.onSignal = () => {};
   }
 }
 
@@ -69,12 +102,13 @@ interface Launch {
 }
 
 /** What an earlier life of the run left open, and what is ready beside it; for a new run its first nodes. */
-function pickUp(run: ActiveRun): { interrupted: Launch[]; ready: Activation[] } {
+function pickUp(run: ActiveRun, sleepers: Sleepers): { interrupted: Launch[]; ready: Activation[] } {
   const interrupted: Launch[] = [];
   const ready = run.readiness.atStart();
   const { invocations, ended } = run.journal.state;
   for (const key of ended) ready.push(...run.readiness.afterEnd(invocations.get(key)!));
-  for (const invocation of invocations.values()) if (isOpen(invocation)) interrupted.push({ invocation, isNew: false });
+  for (const invocation of invocations.values())
+    if (isOpen(invocation) && !sleepers.takes(invocation)) interrupted.push({ invocation, isNew: false });
   return { interrupted, ready };
 }
 
@@ -108,4 +142,16 @@ function stageRunEnd(run: ActiveRun): void {
   if (invocation?.status !== "failed") throw new Error(`Node visit ${invocationKey(failed)} has not failed.`);
   const { node, iteration } = failed;
   run.journal.stage({ kind: "run_failed", node, ...(iteration > 0 && { iteration }), error: invocation.error, at });
+}
+
+function stageWaiting(run: ActiveRun, wakeAt: number): void {
+  const at = run.settings.runtime.clock.wallNow();
+  run.journal.stage({ kind: "run_waiting", wakeAt: wakeAt === Infinity ? null : wakeAt, at });
+}
+
+function stageCancelled({ journal, scope, settings }: ActiveRun): void {
+  if (journal.state.cancelReason !== null) return;
+  const { reason } = scope.signal;
+  const kind = asksForCompensation(reason) ? "run_cancelling" : "run_cancelled";
+  journal.stage({ kind, reason: storedError(reason), at: settings.runtime.clock.wallNow() });
 }

@@ -146,7 +146,7 @@ export class Budget extends PolicyBase {
       this.#settleFailure(error, admission.reservation, admission.call);
       throw error;
     }
-    this.#settleValue(value, admission.reservation);
+    this.#settleValue(value, admission.reservation, admission.call);
     return value;
   }
 
@@ -212,7 +212,7 @@ export class Budget extends PolicyBase {
       this.#settleFailure(error, reservation, call);
       throw error;
     }
-    this.#settleValue(value, reservation);
+    this.#settleValue(value, reservation, call);
     return value;
   }
 
@@ -292,9 +292,11 @@ export class Budget extends PolicyBase {
     return this.#ledger.whole(typeof estimate === "number" ? estimate : estimate(call));
   }
 
-  #settleValue(value: unknown, reservation: Reservation): void {
+  #settleValue(value: unknown, reservation: Reservation, call: Call): void {
     const { cost } = this.#settings;
-    reservation.settle(cost === undefined ? reservation.amount : this.#told("cost", cost, value, reservation.amount));
+    const amount = cost === undefined ? reservation.amount : this.#told("cost", cost, value, reservation.amount);
+    reservation.settle(amount);
+    call.options?.onSpent?.(amount);
   }
 
   #settleFailure(error: unknown, reservation: Reservation, call: Call): void {
@@ -305,6 +307,8 @@ export class Budget extends PolicyBase {
     const unconfirmed = this.#unconfirmed?.(error) ?? (call.aborted || hasTimedOut(error));
     if (seen === 0 && !unconfirmed) reservation.release();
     else reservation.settle(seen, { unconfirmed });
+    // What is unconfirmed may have been spent, and whoever keeps a record of it must not count on the contrary.
+    call.options?.onSpent?.(unconfirmed ? Math.max(seen, reservation.amount) : seen);
   }
 
   /** What a function of the user's says. One that throws or says nonsense is reported and changes no result (C0.6). */

@@ -49,14 +49,15 @@ export class Appends {
    * work of the user's threw.
    */
   add(append: Append): void {
-    const { runId, token, version, body, checksum, status, deadLetters, signalsTaken, snapshotAfter } = append;
+    const { runId, token, version, status, deadLetters, signalsTaken, snapshotAfter, within } = append;
     const run = this.#runOf(runId, token);
     if (run.version !== version) throw versionConflictError(runId, version, run.version);
-    if (append.within !== undefined) carryOut(this.#statements.db, append.within);
+    const made = within === undefined ? undefined : carryOut(this.#statements.db, within);
+    const { body, checksum } = made ?? append;
     run.version++;
     this.#rows.push([run.num, version, checksum, body]);
     for (const id of signalsTaken ?? []) this.#statements.takeSignal.run(run.num, idText(id));
-    if (status !== undefined) this.#setStatus(run, append);
+    if (status !== undefined) this.#setStatus(run, append, checksum);
     if (snapshotAfter !== undefined) this.#statements.setSnapshot.run(version, snapshotAfter, run.num);
     for (const letter of deadLetters ?? []) putLetter(this.#statements, run.num, letter);
   }
@@ -72,7 +73,7 @@ export class Appends {
     for (; from < rows.length; from++) this.#statements.append.run(...rows[from]!);
   }
 
-  #setStatus(run: KnownRun, { runId, status, checksum, wakeAt, wakeOn = [] }: Append): void {
+  #setStatus(run: KnownRun, { runId, status, wakeAt, wakeOn = [] }: Append, checksum: number): void {
     // Leaves the columns alone that have an index, which SQLite would write anew.
     if (status === "running" && run.isRunning) {
       this.#statements.stillRunning.run(this.#wallNow, run.version, checksum, run.num);

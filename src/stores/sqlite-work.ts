@@ -15,14 +15,15 @@ const NOT_CODE = new RegExp(`${COMMENT}|${QUOTED}`, "g");
  * Carries out work of the user's in the open transaction. Throws a `Refusal` with what the work threw, after what it
  * did was undone; the error of SQLite where it is the file that is in trouble.
  */
-export function carryOut(db: SqliteDriver, work: (transaction: SqlTransaction) => void): void {
+export function carryOut<T>(db: SqliteDriver, work: (transaction: SqlTransaction) => T): T {
   // Of the inner one only its being there matters: see UserSql.
   db.exec("SAVEPOINT holdfast_work; SAVEPOINT holdfast_alive");
   const sql = new UserSql(db);
   let thrown: { error: unknown } | null = null;
+  let result!: T;
   try {
     const why = "a transaction cannot wait for it. Do what takes time before it, and only run SQL in it.";
-    const mistake = promiseMistake(work(sql), "The function of a transaction", why);
+    const mistake = promiseMistake((result = work(sql)), "The function of a transaction", why);
     if (mistake !== null) throw mistake;
   } catch (error) {
     thrown = { error };
@@ -32,6 +33,7 @@ export function carryOut(db: SqliteDriver, work: (transaction: SqlTransaction) =
   if (thrown !== null) db.exec("ROLLBACK TO holdfast_work");
   db.exec("RELEASE holdfast_work");
   if (thrown !== null) throw new Refusal(thrown.error);
+  return result;
 }
 
 /**

@@ -1,10 +1,14 @@
 import type { ContractCase } from "./contract-case.ts";
 import { CANCELLATION } from "./engine-cancellation-cases.ts";
+import { COMPENSATION } from "./engine-compensation-cases.ts";
+import { INNER_RUNS } from "./engine-inner-run-cases.ts";
+import { WAITING } from "./engine-waiting-cases.ts";
 import { CLAIMS } from "./engine-claim-cases.ts";
 import { DAMAGE } from "./engine-damage-cases.ts";
 import { DEAD_LETTERS } from "./engine-dead-letter-cases.ts";
 import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
+import { REDRIVES } from "./engine-redrive-cases.ts";
 import { SCHEMAS } from "./engine-schema-cases.ts";
 import { SNAPSHOTS } from "./engine-snapshot-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
@@ -24,7 +28,7 @@ import { type EngineCases, type EngineSubject, EngineWorld } from "./engine-worl
  * function workflowOf({ id = "w", nodes, edges = [], fallbacks = [], policies = {}, forms = {}, ...options }: Graph): DynamicWorkflow {
  *   const workflow: DynamicWorkflow = new Workflow({ id, ...options });
  *   for (const [node, run] of Object.entries(nodes))
- *     workflow.addNode(node, run as NodeFunction<unknown>, { ...policies[node], ...forms[node] });
+ *     workflow.addNode(node, run as NodeFunction<unknown>, { ...policies[node], ...(forms[node] as object) });
  *   for (const [from, to, mapping, when] of edges)
  *     workflow.connect(from, to, mapping, { when: when as ((output: unknown) => boolean) | undefined });
  *   for (const [primary, backup] of fallbacks) workflow.addFallback(primary, backup);
@@ -51,6 +55,10 @@ export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
     DAMAGE,
     DEAD_LETTERS,
     CANCELLATION,
+    WAITING,
+    COMPENSATION,
+    INNER_RUNS,
+    REDRIVES,
     SNAPSHOTS,
   ].flatMap((cases: EngineCases) =>
     Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),

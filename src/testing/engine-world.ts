@@ -15,22 +15,35 @@ interface Schemas {
   output?: StandardSchema;
 }
 
+/** A node that is no function. Instants are wall-clock milliseconds. */
+export type ReadyMade =
+  | { readonly kind: "wait"; readonly until: (input: never, now: number) => number }
+  | { readonly kind: "signal"; readonly name: string | undefined; readonly timeoutMs: number }
+  /** A workflow of the engine's own kind. */
+  | { readonly kind: "workflow"; readonly workflow: unknown };
+
+/** How a node joins, fails and hands off, what it takes and gives, and how it is undone. */
+interface NodeForm extends Schemas {
+  join?: "all" | "any";
+  onFailure?: "fail" | "continue";
+  handoffTo?: string[];
+  compensate?: (output: never, context: NodeContext) => unknown;
+}
+
 /** A workflow as a case describes it, for the engine's own kind of workflow to be made of. */
 export interface Graph extends Schemas {
   id?: string;
   version?: string;
   concurrency?: number;
-  nodes: Readonly<Record<string, NodeFunction<never>>>;
+  nodes: Readonly<Record<string, NodeFunction<never> | ReadyMade>>;
   edges?: readonly (readonly [
     from: string,
     to: string,
     mapping?: Readonly<Record<string, string>> | undefined,
     when?: (output: never) => boolean,
   ])[];
-  /** How nodes join, fail and hand off, and their schemas, where that is not as usual. */
-  forms?: Readonly<
-    Record<string, Schemas & { join?: "all" | "any"; onFailure?: "fail" | "continue"; handoffTo?: string[] }>
-  >;
+  /** Of nodes that are not as usual. */
+  forms?: Readonly<Record<string, NodeForm>>;
   maxNodeInvocations?: number;
   onFailure?: "fail" | "continue";
   fallbacks?: readonly (readonly [primary: string, backup: string])[];
@@ -53,14 +66,28 @@ export interface RunOutcome {
   resumed: boolean;
 }
 
+/** What became of several dead letters that were to be redriven. */
+export interface RedriveOutcome {
+  succeeded: number;
+  failed: number;
+  skipped: number;
+  entries: readonly { id: string; outcome: string; skipped?: { code?: string | undefined } }[];
+}
+
 /** What the cases need of an engine. */
 export interface EngineUnderTest<W> {
   run(workflow: W, input: unknown, options?: { runId?: string; signal?: AbortSignal }): Promise<RunOutcome>;
+  resume(workflow: W, runId: string): Promise<RunOutcome>;
+  recover(): Promise<unknown>;
   get(runId: string): Promise<RunRow | undefined>;
+  signal(runId: string, name: string, payload?: unknown, options?: { id?: string }): Promise<void>;
+  cancel(runId: string, reason?: unknown, options?: { compensate?: boolean }): Promise<void>;
   readonly deadLetters: {
     list(filter?: DeadLetterFilter): Promise<DeadLetter[]>;
     get(id: string): Promise<DeadLetter | undefined>;
-    redrive(id: string): Promise<RunOutcome>;
+    redrive(id: string, options?: { force?: boolean }): Promise<RunOutcome>;
+    redriveAll(selection: { nodeId?: string }, options?: { concurrency?: number }): Promise<RedriveOutcome>;
+    discard(id: string, reason: string): Promise<DeadLetter>;
   };
   close(): Promise<unknown>;
 }

@@ -6,7 +6,14 @@ export type { ContractCase } from "./contract-case.ts";
 export { storeContract, type StorePlace } from "./store-contract.ts";
 export { sharedStateContract, type SharedStatePlace } from "./shared-state-contract.ts";
 export { engineContract } from "./engine-contract.ts";
-export type { EngineLimits, EngineSubject, EngineUnderTest, Graph, RunOutcome } from "./engine-world.ts";
+export type {
+  EngineLimits,
+  EngineSubject,
+  EngineUnderTest,
+  Graph,
+  RedriveOutcome,
+  RunOutcome,
+} from "./engine-world.ts";
 
 // A store that fails on order
 export { FaultyStore } from "./faulty-store.ts";

@@ -6,7 +6,7 @@ it("a workflow is called by its id, in version 1 and without a limit, unless it 
   const { nodes, edges, fallbacks, policies, ...rest } = new DefinitionBuilder({ id: "w" }).definition;
   expect(rest).toEqual({
     ...{ id: "w", name: "w", version: "1", concurrency: Infinity },
-    ...{ maxNodeInvocations: 1000, onFailure: "fail" },
+    ...{ maxNodeInvocations: 1000, onFailure: "fail", migrations: [] },
   });
   expect([nodes, edges, fallbacks, [...policies]]).toEqual([[], [], [], []]);
   const said = new DefinitionBuilder({ id: "w", name: "W", version: "2", concurrency: 3 }).definition;

@@ -5,6 +5,7 @@ import type {
   FailureMode,
   FallbackDefinition,
   FieldMapping,
+  Migration,
   NodeDefinition,
   NodePolicies,
   WorkflowDefinition,
@@ -18,8 +19,10 @@ export interface WorkflowOptions<
   id: string;
   /** For people. @default the id */
   name?: string | undefined;
-  /** Part of the fingerprint: a run of another version is not carried on. @default "1" */
+  /** Part of the fingerprint: a run of another version is not carried on without a migration. @default "1" */
   version?: string | undefined;
+  /** How runs of older versions are carried on by this one. */
+  migrations?: readonly Migration[] | undefined;
   /** How many nodes of one run may work at the same time. @default Infinity */
   concurrency?: number | undefined;
   /** How many invocations a run may start; one that starts more is taken for one that never ends. @default 1000 */
@@ -36,6 +39,7 @@ const RULES: Rules<WorkflowOptions> = {
   id: anId,
   name: anId,
   version: anId,
+  migrations: { says: "a list of migrations", allows: Array.isArray },
   concurrency: wholeNumber(1, true),
   maxNodeInvocations: wholeNumber(1, true),
   onFailure: oneOf("fail", "continue"),
@@ -59,8 +63,8 @@ export class DefinitionBuilder {
     const checked = checkOptions("workflow", options, RULES);
     const id = checkId("workflow.id", checked.id);
     const { name = id, version = "1", concurrency = Infinity, maxNodeInvocations = 1000 } = checked;
-    const { onFailure = "fail", input, output } = checked;
-    this.#options = { id, name, version, concurrency, maxNodeInvocations, onFailure, input, output };
+    const { onFailure = "fail", input, output, migrations = [] } = checked;
+    this.#options = { id, name, version, migrations, concurrency, maxNodeInvocations, onFailure, input, output };
   }
 
   addNode(id: string, run: NodeDefinition["run"], options: Partial<Omit<NodeDefinition, "id" | "run">> = {}): void {

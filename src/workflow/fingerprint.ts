@@ -70,6 +70,32 @@ interface OutlineEdge {
   when?: true;
 }
 
+/**
+ * Why a run that has begun these nodes cannot go on with another definition; undefined where it can. What it has begun
+ * must still be there, get its input in the same way, and fail over in the same way; what it has not come to yet may
+ * change. Another version says that nodes mean something else, and fits nothing.
+ */
+export function incompatibility(before: string, after: string, begun: ReadonlySet<string>): string | undefined {
+  const [was, is] = [before, after].map((outline) => JSON.parse(outline) as Outline) as [Outline, Outline];
+  if (was.version !== is.version) return `it had the version "${was.version}", and has "${is.version}" now`;
+  for (const id of begun) {
+    if (!is.nodes.includes(id)) return `the run has begun its node "${id}", which is gone`;
+    if (feedOf(was, id) !== feedOf(is, id)) return `the run has begun its node "${id}", which other edges lead to now`;
+    if (backupsOf(was, id) !== backupsOf(is, id))
+      return `the run has begun its node "${id}", which has other fallbacks now`;
+  }
+  return undefined;
+}
+
+function feedOf({ edges, any, handoffs }: Outline, id: string): string {
+  const into = ({ to }: { to: string }): boolean => to === id;
+  return JSON.stringify([edges.filter(into), any?.includes(id) ?? false, handoffs?.filter(into) ?? []]);
+}
+
+function backupsOf({ fallbacks }: Outline, id: string): string {
+  return JSON.stringify(fallbacks.filter(({ primary }) => primary === id));
+}
+
 function linesOf(outline: string): string[] {
   const { version, nodes, edges, fallbacks, any = [], handoffs = [] } = JSON.parse(outline) as Outline;
   const quoted = JSON.stringify;

@@ -154,7 +154,9 @@ describe("what cannot be run is refused with everything that is wrong", () => {
   it("a node that is no function (C5.1)", () => {
     const builder = new DefinitionBuilder({ id: "w" });
     builder.addNode("a", "text" as never);
-    expect(() => planWorkflow(builder.definition)).toThrow(/node "a" must be a function, got "text"/);
+    expect(() => planWorkflow(builder.definition)).toThrow(
+      /node "a" must be a function or a ready-made node, got "text"/,
+    );
   });
 });
 

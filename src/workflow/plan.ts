@@ -1,7 +1,15 @@
 import { WorkflowDefinitionError } from "../core/errors.ts";
 import { anId, show } from "../core/options.ts";
 import { aSchema } from "../core/schema.ts";
-import type { EdgeDefinition, FailureMode, NodeDefinition, WorkflowDefinition } from "./definition.ts";
+import type {
+  EdgeDefinition,
+  FailureMode,
+  NodeDefinition,
+  ReadyNode,
+  SignalNode,
+  WaitNode,
+  WorkflowDefinition,
+} from "./definition.ts";
 import { fingerprintOf, outlineOf } from "./fingerprint.ts";
 import { type Arrow, walkGraph } from "./loops.ts";
 
@@ -48,6 +56,8 @@ export interface Plan {
   readonly outline: string;
   readonly fingerprint: string;
 }
+
+const KINDS: ReadonlySet<string> = new Set<ReadyNode["kind"]>(["wait", "signal", "workflow"]);
 
 /** Checks a definition whole and puts it in order. Throws `WorkflowDefinitionError` with everything that is wrong. */
 export function planWorkflow(definition: WorkflowDefinition): Plan {
@@ -124,7 +134,7 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
 }
 
 /** Whether a node runs only when another one fails: nothing leads to it. */
-function isStandby({ nodes, edges, fallbacks }: WorkflowDefinition, id: string): boolean {
+export function isStandby({ nodes, edges, fallbacks }: WorkflowDefinition, id: string): boolean {
   if (!fallbacks.some(({ backup }) => backup === id)) return false;
   return !edges.some(({ to }) => to === id) && !nodes.some(({ handoffTo }) => handoffTo.includes(id));
 }
@@ -137,7 +147,8 @@ function namingProblems({ nodes }: WorkflowDefinition): string[] {
   for (const { id, run, handoffTo, join, onFailure, input, output } of nodes) {
     if (!anId.allows(id)) problems.push(`a node id must be ${anId.says}, got ${show(id)}.`);
     if (seen.has(id)) problems.push(`there are two nodes called ${show(id)}.`);
-    if (typeof run !== "function") problems.push(`node ${show(id)} must be a function, got ${show(run)}.`);
+    if (typeof run !== "function" && !KINDS.has((run as { kind?: unknown } | undefined)?.kind as string))
+      problems.push(`node ${show(id)} must be a function or a ready-made node, got ${show(run)}.`);
     if (join !== "all" && join !== "any")
       problems.push(`the join of node ${show(id)} must be "all" or "any", got ${show(join)}.`);
     if (onFailure !== undefined && onFailure !== "fail" && onFailure !== "continue")
@@ -242,12 +253,20 @@ function loopProblems({ nodes, edges }: WorkflowDefinition): string[] {
 
 function policyProblems({ nodes, policies }: WorkflowDefinition): string[] {
   const ids = new Set(nodes.map((node) => node.id));
-  return [...policies]
-    .filter(([id]) => !ids.has(id))
-    .map(
-      ([id, options]) =>
-        `${Object.keys(options).join(", ")} is configured for ${show(id)}, which is no node. ${known(ids)}`,
-    );
+  const asleep = new Set(nodes.filter(({ run }) => sleeps(run)).map((node) => node.id));
+  const problems: string[] = [];
+  for (const [id, options] of policies) {
+    const names = Object.keys(options).join(", ");
+    if (!ids.has(id)) problems.push(`${names} is configured for ${show(id)}, which is no node. ${known(ids)}`);
+    if (asleep.has(id)) problems.push(`${names} is configured for ${show(id)}, which only waits: nothing is called.`);
+  }
+  return problems;
+}
+
+/** Whether a node waits for time or for a signal, without a process. */
+export function sleeps(run: NodeDefinition["run"] | undefined): run is WaitNode | SignalNode {
+  const kind = typeof run === "object" ? run?.kind : undefined;
+  return kind === "wait" || kind === "signal";
 }
 
 function known(ids: ReadonlySet<string>): string {

@@ -16,7 +16,12 @@ const AGAIN: RunEvent = { kind: "attempt_started", id: N, attempts: 2, at: 40 };
 const DONE: RunEvent = { kind: "invocation_completed", id: N, attempts: 2, output: '"out"', at: 50 };
 const LOST: RunEvent = { kind: "invocation_failed", id: N, attempts: 2, error: ERROR, at: 50 };
 const RESUMED: RunEvent = { kind: "run_resumed", crashed: true, at: 45 };
+const SLEEPING: RunEvent = { kind: "invocation_sleeping", id: N, wakeAt: 90, signal: null, at: 30 };
 const STEP: RunEvent = { kind: "step_completed", id: N, step: "s", output: "1", at: 30 };
+const PARKED: RunEvent = { kind: "run_waiting", wakeAt: 90, at: 31 };
+const CHANGED: RunEvent = { kind: "definition_changed", outline: "o2", fingerprint: "f2", at: 45 };
+const CANCELLING: RunEvent = { kind: "run_cancelling", reason: ERROR, at: 46 };
+const UNDONE: RunEvent = { kind: "compensated", id: N, at: 47 };
 const COMPLETED: RunEvent = { kind: "run_completed", at: 60 };
 const FAILED: RunEvent = { kind: "run_failed", node: "n", error: ERROR, at: 60 };
 const CANCELLED: RunEvent = { kind: "run_cancelled", reason: ERROR, at: 60 };
@@ -29,8 +34,8 @@ function fold(...events: RunEvent[]): RunState {
 }
 
 /** What may happen to a run that is under way, and to an invocation that has not ended. */
-const GOING = [RESUMED, COMPLETED, FAILED, CANCELLED];
-const OPEN = [AGAIN, WAITING, STEP, DONE, LOST];
+const GOING = [RESUMED, PARKED, CHANGED, CANCELLING, COMPLETED, FAILED, CANCELLED];
+const OPEN = [AGAIN, WAITING, SLEEPING, STEP, DONE, LOST];
 
 /** Where a run may stand, by the events that lead there, and what may happen next. Everything else is illegal. */
 const PLACES: Record<string, { path: RunEvent[]; legal: RunEvent[] }> = {
@@ -44,9 +49,15 @@ const PLACES: Record<string, { path: RunEvent[]; legal: RunEvent[] }> = {
     path: [STARTED, BEGUN, WAITING],
     legal: [...GOING, ...OPEN],
   },
+  "with a node asleep": { path: [STARTED, BEGUN, SLEEPING], legal: [...GOING, ...OPEN] },
   "with a step done": { path: [STARTED, BEGUN, STEP], legal: [...GOING, ...OPEN.filter((event) => event !== STEP)] },
   "with a node completed": { path: [STARTED, BEGUN, DONE], legal: GOING },
   "with a node failed": { path: [STARTED, BEGUN, LOST], legal: GOING },
+  waiting: { path: [STARTED, BEGUN, SLEEPING, PARKED], legal: [RESUMED, CHANGED, CANCELLED] },
+  cancelling: {
+    path: [STARTED, BEGUN, DONE, CANCELLING],
+    legal: [RESUMED, PARKED, CHANGED, UNDONE, COMPLETED, FAILED, CANCELLED],
+  },
   "completed without a node that failed": { path: [STARTED, BEGUN, LOST, COMPLETED], legal: [REDRIVEN] },
   completed: { path: [STARTED, BEGUN, DONE, COMPLETED], legal: [] },
   failed: { path: [STARTED, BEGUN, LOST, FAILED], legal: [REDRIVEN] },
@@ -54,7 +65,7 @@ const PLACES: Record<string, { path: RunEvent[]; legal: RunEvent[] }> = {
   redriven: { path: [STARTED, BEGUN, LOST, FAILED, REDRIVEN], legal: [...GOING, BEGUN] },
 };
 
-const ALL_EVENTS = [STARTED, BEGUN, REDRIVEN, ...OPEN, ...GOING];
+const ALL_EVENTS = [STARTED, BEGUN, REDRIVEN, UNDONE, ...OPEN, ...GOING];
 
 describe("of a run that is", () => {
   for (const [place, { path, legal }] of Object.entries(PLACES)) {
@@ -78,10 +89,18 @@ it("an event of a kind that is not known asks for a newer version (C6.7)", () =>
 });
 
 it("a run remembers how it was started, and when it ended (C6.9)", () => {
-  const { invocations: _, redriven: __, ended: ___, steps: ____, ...state } = fold(STARTED, COMPLETED);
+  const {
+    invocations: _,
+    redriven: __,
+    ended: ___,
+    steps: ____,
+    spent: ______,
+    compensated: _____,
+    ...state
+  } = fold(STARTED, COMPLETED);
   expect(state).toEqual({
     ...{ status: "completed", workflowId: "w", outline: "o", fingerprint: "f", input: "1", startedAt: 10, endedAt: 60 },
-    ...{ failure: null, cancelReason: null },
+    ...{ fork: null, failure: null, cancelReason: null },
   });
   expect(fold(STARTED, FAILED).failure).toEqual({ node: "n", iteration: 0, error: ERROR });
   expect(fold(STARTED, CANCELLED).cancelReason).toEqual(ERROR);
@@ -91,7 +110,7 @@ it("an invocation goes from running over waiting to its end (C6.3)", () => {
   const seen = [BEGUN, WAITING, AGAIN, DONE].map((_, i, all) => ({
     ...fold(STARTED, ...all.slice(0, i + 1)).invocations.get("n#0"),
   }));
-  const common = { id: N, startedAt: 20, crashes: 0 };
+  const common = { id: N, startedAt: 20, crashes: 0, spent: 0 };
   expect(seen[0]).toEqual({ ...common, status: "running", attempts: 1, failures: 0 });
   expect(seen[1]).toEqual({ ...common, status: "waiting", attempts: 1, failures: 1, retryAt: 35 });
   expect(seen[2]).toMatchObject({ ...common, status: "running", attempts: 2, failures: 1 });
@@ -133,6 +152,23 @@ it("steps of a node are kept until it has completed, also over a redrive (C6.1)"
   expect(steps()).toBe("1");
   expect(steps(LOST, FAILED, REDRIVEN)).toBe("1");
   expect(steps(DONE)).toBeUndefined();
+});
+
+it("a migration renames nodes wherever they are named, and forgets what it is told to (C5.10)", () => {
+  const m: InvocationId = { node: "m", iteration: 0 };
+  const k: InvocationId = { node: "k", iteration: 0 };
+  const state = fold(
+    ...[STARTED, BEGUN, STEP, { ...DONE, next: ["m"] } satisfies RunEvent],
+    { ...BEGUN, id: m, by: "n#0" },
+    { ...BEGUN, id: k, from: ["n#0"] },
+    { ...STEP, id: m },
+    { ...DONE, id: k },
+    { kind: "run_migrated", rename: { n: "first", m: "second" }, forget: ["k"], outputs: { "first#0": "7" }, at: 99 },
+  );
+  expect([...state.invocations.keys()]).toEqual(["first#0", "second#0"]);
+  expect(state.invocations.get("first#0")).toMatchObject({ output: "7", next: ["second"] });
+  expect(state.invocations.get("second#0")).toMatchObject({ by: "first#0", status: "running" });
+  expect([[...state.ended], [...state.steps.keys()]]).toEqual([["first#0"], ["second#0"]]);
 });
 
 it("the text of an invocation id stands for one id only, and leads back to it (C0.7)", () => {

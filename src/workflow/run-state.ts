@@ -1,6 +1,6 @@
 import { StoreCorruptError, type StoredError } from "../core/errors.ts";
 import type { RunStatus } from "../core/store.ts";
-import { type InvocationId, invocationKey, visitKey } from "./invocation-id.ts";
+import { type InvocationId, invocationKey, type Visit, visitKey } from "./invocation-id.ts";
 
 /** A value as the codec wrote it. Kept as text, so that nobody can change what is journaled. */
 type Encoded = string;
@@ -15,12 +15,32 @@ export interface Origin {
 }
 
 /**
- * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds. New kinds and fields may be added; the meaning of these stays.
+ * Everything that can happen to a run, in the words of its journal. Instants are wall-clock milliseconds; what
+ * was spent is in whole units of the node's budget: nano-dollars, tokens or calls. New kinds and fields may be added; the meaning of these stays.
  */
 export type RunEvent =
-  | { kind: "run_started"; workflowId: string; outline: string; fingerprint: string; input: Encoded; at: number }
+  | {
+      kind: "run_started";
+      workflowId: string;
+      outline: string;
+      fingerprint: string;
+      input: Encoded;
+      /** Where the run goes on from another one: what that one had done comes with this record. */
+      fork?: Fork;
+      at: number;
+    }
   /** A life of the run begins. Whatever was in flight died with a process that `crashed`. */
   | { kind: "run_resumed"; crashed: boolean; at: number }
+  /** Only time or a signal leads on: nobody holds the run meanwhile. */
+  | { kind: "run_waiting"; wakeAt: number | null; at: number }
+  | { kind: "definition_changed"; outline: string; fingerprint: string; at: number }
+  | {
+      kind: "run_migrated";
+      rename: Readonly<Record<string, string>>;
+      forget: readonly string[];
+      outputs: Readonly<Record<string, Encoded>>;
+      at: number;
+    }
   | ({ kind: "invocation_started"; id: InvocationId; at: number } & Origin)
   | { kind: "attempt_started"; id: InvocationId; attempts: number; at: number }
   | {
@@ -31,7 +51,10 @@ export type RunEvent =
       error: StoredError;
       retryDelayMs: number;
       retryAt: number;
+      spent?: number;
     }
+  /** It waits for an instant, or for a signal until that instant, without a process. */
+  | { kind: "invocation_sleeping"; id: InvocationId; wakeAt: number | null; signal: string | null; at: number }
   /** A step inside a node, or an item of a map, is done and will not be done again. */
   | { kind: "step_completed"; id: InvocationId; step: string; output: Encoded; at: number }
   | {
@@ -43,13 +66,26 @@ export type RunEvent =
       next?: readonly string[];
       /** The node that gets the output as a message, instead of the successors. */
       handoff?: string;
+      spent?: number;
       at: number;
     }
-  | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; at: number }
+  | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; spent?: number; at: number }
   | { kind: "node_redriven"; node: string; iteration: number; at: number }
   | { kind: "run_completed"; at: number }
   | { kind: "run_failed"; node: string; iteration?: number; error: StoredError; at: number }
+  /** From now on only what was done is undone, newest first. */
+  | { kind: "run_cancelling"; reason: StoredError; at: number }
+  | { kind: "compensated"; id: InvocationId; error?: StoredError; at: number }
   | { kind: "run_cancelled"; reason: StoredError; at: number };
+
+/** The run, and the node of it, that another one goes on from; `input` in place of what the node had got. */
+export interface Fork {
+  readonly runId: string;
+  readonly node: string;
+  readonly input?: Encoded;
+}
+
+export type StepCompleted = Extract<RunEvent, { kind: "step_completed" }>;
 
 /**
  * One invocation: its data lies in the branch of its status. `attempts` counts calls of the function, `failures` the
@@ -61,10 +97,12 @@ export type Invocation = {
   failures: number;
   crashes: number;
   startedAt: number;
+  spent: number;
 } & Origin &
   (
     | { status: "running" }
     | { status: "waiting"; retryAt: number }
+    | { status: "sleeping"; wakeAt: number | null; signal: string | null }
     | Completed
     | { status: "failed"; error: StoredError; endedAt: number }
   );
@@ -88,7 +126,9 @@ export interface RunState {
   input: Encoded;
   startedAt: number;
   endedAt: number;
+  fork: Fork | null;
   failure: { node: string; iteration: number; error: StoredError } | null;
+  /** Why the run is being cancelled, while what it did is undone, or was cancelled. */
   cancelReason: StoredError | null;
   /** Keys of node visits that somebody has redriven: their dead letters are settled by this run. */
   redriven: Set<string>;
@@ -98,6 +138,10 @@ export interface RunState {
   ended: Set<string>;
   /** Outputs of steps of invocations that have not completed, by `invocationKey` and name of the step. */
   steps: Map<string, Map<string, Encoded>>;
+  /** What each node has spent, failures that were redriven since included. */
+  spent: Map<string, number>;
+  /** What undoing came to, by key of invocation; null where it worked. */
+  compensated: Map<string, StoredError | null>;
 }
 
 export function newRunState(): RunState {
@@ -109,12 +153,15 @@ export function newRunState(): RunState {
     input: "",
     startedAt: 0,
     endedAt: 0,
+    fork: null,
     failure: null,
     cancelReason: null,
     redriven: new Set(),
     invocations: new Map(),
     ended: new Set(),
     steps: new Map(),
+    spent: new Map(),
+    compensated: new Map(),
   };
 }
 
@@ -132,14 +179,28 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       state.outline = event.outline;
       state.fingerprint = event.fingerprint;
       state.input = event.input;
+      state.fork = event.fork ?? null;
       state.startedAt = event.at;
       return;
     case "run_resumed":
-      expect(state.status === "running", event, state);
+      expect(state.status === "running" || state.status === "waiting", event, state);
+      state.status = "running";
       if (!event.crashed) return;
       // Whatever was in flight died with its process; how often counts towards giving up on it (C6.3).
       for (const invocation of state.invocations.values()) if (invocation.status === "running") invocation.crashes++;
       return;
+    case "run_waiting":
+      expect(state.status === "running", event, state);
+      state.status = "waiting";
+      return;
+    case "definition_changed":
+      expect(state.status === "running" || state.status === "waiting", event, state);
+      state.outline = event.outline;
+      state.fingerprint = event.fingerprint;
+      return;
+    case "run_migrated":
+      expect(state.status === "running" || state.status === "waiting", event, state);
+      return migrate(state, event);
     case "invocation_started": {
       const { id, from, by, at } = event;
       const key = invocationKey(id);
@@ -151,6 +212,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
         failures: 0,
         crashes: 0,
         startedAt: at,
+        spent: 0,
       };
       if (from !== undefined) Object.assign(invocation, { from });
       if (by !== undefined) Object.assign(invocation, { by });
@@ -164,22 +226,24 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       const { attempts, failures, retryAt } = event;
       const invocation = open(state, event);
       Object.assign(invocation, { status: "waiting", attempts, failures, retryAt });
+      spend(state, invocation, event.spent);
       return;
     }
-    case "step_completed": {
-      const { step, output } = event;
+    case "invocation_sleeping": {
+      const { wakeAt, signal } = event;
+      Object.assign(open(state, event), { status: "sleeping", wakeAt, signal });
+      return;
+    }
+    case "step_completed":
+      expect(!state.steps.get(invocationKey(event.id))?.has(event.step), event, state);
       open(state, event);
-      const key = invocationKey(event.id);
-      const steps = state.steps.get(key) ?? new Map<string, Encoded>();
-      expect(!steps.has(step), event, state);
-      state.steps.set(key, steps.set(step, output));
-      return;
-    }
+      return applyStep(state, event);
     case "invocation_completed": {
       const { attempts, output, next, handoff, at } = event;
       const invocation = open(state, event);
       const key = invocationKey(event.id);
       Object.assign(invocation, { status: "completed", attempts, output, endedAt: at });
+      spend(state, invocation, event.spent);
       if (next !== undefined) Object.assign(invocation, { next });
       if (handoff !== undefined) Object.assign(invocation, { handoff });
       state.steps.delete(key);
@@ -190,6 +254,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       const { attempts, error, at } = event;
       const invocation = open(state, event);
       Object.assign(invocation, { status: "failed", attempts, error, endedAt: at });
+      spend(state, invocation, event.spent);
       state.ended.add(invocationKey(event.id));
       return;
     }
@@ -214,8 +279,18 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       end(state, "failed", event);
       state.failure = { node: event.node, iteration: event.iteration ?? 0, error: event.error };
       return;
+    case "run_cancelling":
+      expect(state.status === "running" && state.cancelReason === null, event, state);
+      state.cancelReason = event.reason;
+      return;
+    case "compensated":
+      expect(state.status === "running" && state.cancelReason !== null, event, state);
+      state.compensated.set(invocationKey(event.id), event.error ?? null);
+      return;
     case "run_cancelled":
-      end(state, "cancelled", event);
+      expect(state.status === "running" || state.status === "waiting", event, state);
+      state.status = "cancelled";
+      state.endedAt = event.at;
       state.cancelReason = event.reason;
       return;
   }
@@ -225,9 +300,34 @@ export function applyEvent(state: RunState, event: RunEvent): void {
   );
 }
 
+/** What leads a run on that only waits: the first instant, or null where there is none, and the signals. */
+export function wakingOf({ invocations }: RunState): { wakeAt: number | null; wakeOn: string[] } {
+  let first = Infinity;
+  const wakeOn: string[] = [];
+  for (const invocation of invocations.values()) {
+    if (invocation.status !== "sleeping") continue;
+    first = Math.min(first, invocation.wakeAt ?? Infinity);
+    if (invocation.signal !== null) wakeOn.push(invocation.signal);
+  }
+  return { wakeAt: first === Infinity ? null : first, wakeOn };
+}
+
+/** Keeps what a step has given. Also where its invocation has ended since: the step is stored, for a redrive. */
+export function applyStep(state: RunState, { id, step, output }: StepCompleted): void {
+  const key = invocationKey(id);
+  state.steps.set(key, (state.steps.get(key) ?? new Map<string, Encoded>()).set(step, output));
+}
+
+function spend(state: RunState, invocation: Invocation, amount: number = 0): void {
+  if (amount === 0) return;
+  invocation.spent += amount;
+  const node = invocation.id.backup ?? invocation.id.node;
+  state.spent.set(node, (state.spent.get(node) ?? 0) + amount);
+}
+
 /** Whether an invocation has not ended. */
 export function isOpen({ status }: Invocation): boolean {
-  return status === "running" || status === "waiting";
+  return status === "running" || status === "waiting" || status === "sleeping";
 }
 
 function open(state: RunState, event: RunEvent & { id: InvocationId }): Invocation {
@@ -240,6 +340,40 @@ function end(state: RunState, status: RunStatus, event: { kind: string; at: numb
   expect(state.status === "running", event, state);
   state.status = status;
   state.endedAt = event.at;
+}
+
+function migrate(state: RunState, { rename, forget, outputs }: Extract<RunEvent, { kind: "run_migrated" }>): void {
+  const forgotten = new Set(forget);
+  const named = (node: string): string => (Object.hasOwn(rename, node) ? rename[node]! : node);
+  const kept = (visit: Visit & { backup?: string | undefined }): InvocationId => {
+    const id = { node: named(visit.node), iteration: visit.iteration };
+    return visit.backup === undefined ? id : { ...id, backup: named(visit.backup) };
+  };
+  const moved = new Map<string, string>();
+  const invocations = new Map<string, Invocation>();
+  for (const [key, invocation] of state.invocations) {
+    if (forgotten.has(invocation.id.node)) continue;
+    const id = kept(invocation.id);
+    const now = invocationKey(id);
+    moved.set(key, now);
+    invocations.set(now, { ...invocation, id });
+  }
+  const movedVisits = (keys: readonly string[]): string[] => keys.map((key) => moved.get(key) ?? key);
+  for (const [key, invocation] of invocations) {
+    const { from, by } = invocation;
+    if (from !== undefined) Object.assign(invocation, { from: movedVisits(from) });
+    if (by !== undefined) Object.assign(invocation, { by: moved.get(by) ?? by });
+    const { next, handoff } = invocation as Partial<CompletedInvocation>;
+    if (next !== undefined) Object.assign(invocation, { next: next.map(named) });
+    if (handoff !== undefined) Object.assign(invocation, { handoff: named(handoff) });
+    if (Object.hasOwn(outputs, key)) Object.assign(invocation, { output: outputs[key] });
+  }
+  const present = (keys: Iterable<string>): string[] => [...keys].flatMap((key) => moved.get(key) ?? []);
+  state.spent = new Map([...state.spent].map(([node, amount]) => [named(node), amount]));
+  state.ended = new Set(present(state.ended));
+  state.redriven = new Set(present(state.redriven));
+  state.steps = new Map([...state.steps].flatMap(([key, steps]) => (moved.has(key) ? [[moved.get(key)!, steps]] : [])));
+  state.invocations = invocations;
 }
 
 function expect(legal: boolean, event: { kind: string; id?: InvocationId }, state: RunState): void {

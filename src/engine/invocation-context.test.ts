@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { idempotencyKey } from "./invoke-node.ts";
+import { idempotencyKey } from "./invocation-context.ts";
 
 it("two node visits have the same key only if they are the same visit (C6.1)", () => {
   const text = fc.oneof(fc.string({ minLength: 1, unit: "binary" }), fc.stringMatching(/^[",\\[\]0-9]{1,4}$/));
