@@ -1,5 +1,5 @@
 import { createEngine, map, MemoryStore, waitForSignal, Workflow, type WaitForSignalOptions } from "../src/index.ts";
-import { fakeRuntime } from "../src/testing/index.ts";
+import { FaultyStore, fakeRuntime } from "../src/testing/index.ts";
 import type { Probe } from "./option-docs.ts";
 
 /** How the defaults of maps, waits, signals and cancellations show in what they do. */
@@ -49,6 +49,26 @@ export const ENGINE_PROBES: Readonly<Record<string, Probe>> = {
       const { wakeAt } = (await engine.get("r"))!;
       await engine.close();
       return wakeAt;
+    },
+  },
+  "EngineOptions.pauseMs": {
+    other: 1,
+    observe: async (pauseMs) => {
+      const runtime = fakeRuntime();
+      const handle = new FaultyStore(new MemoryStore({ clock: runtime.clock }));
+      handle.dieAt(2, "asked");
+      const engine = createEngine({ store: handle, runtime, pauseMs: pauseMs as number | undefined });
+      let stopped = false;
+      engine
+        .run(
+          new Workflow({ id: "w" }).addNode("n", () => 1),
+          undefined,
+        )
+        .catch(() => (stopped = true));
+      for (let i = 0; i < 100; i++) await runtime.clock.advance(10_000);
+      const result = stopped;
+      await engine.close();
+      return result;
     },
   },
   "SignalOptions.id": {

@@ -43,6 +43,8 @@ export interface EventTable {
   "run.completed": OfRun & { degraded: boolean };
   "run.failed": OfRun & { nodeId: string; error: unknown };
   "run.cancelled": OfRun & { reason: unknown };
+  /** The run is taken up again after a while: its store is in trouble, or another engine has it. */
+  "run.paused": OfRun & { error: unknown; retryDelayMs: number };
   /** The run did not end: its store failed, its lease was lost or its engine closed. It can be resumed. */
   "run.stopped": OfRun & { error: unknown };
   /** Only time or a signal leads on; `wakeAt` is null where only a signal does. The run keeps no lease meanwhile. */

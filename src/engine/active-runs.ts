@@ -1,10 +1,10 @@
 import { codeOf, HoldfastError, NotFoundError, RunInUseError } from "../core/errors.ts";
-import type { DeadLetter, RunRow, Signal, Store } from "../core/store.ts";
+import { type DeadLetter, isEnded, type RunRow, type Signal, type Store } from "../core/store.ts";
 import type { Cancellation } from "./cancellation.ts";
 import { checkSameDefinition, checkSameRun, type Errand } from "./errand.ts";
 import { forkOf } from "./fork.ts";
 import { readHistory, readInput, type RunHistory } from "./history.ts";
-import { innerRuns } from "./inner-runs.ts";
+import { AGAIN_MS, innerRuns } from "./inner-runs.ts";
 import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { type Active, Lives, type LivesOptions } from "./lives.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -32,8 +32,10 @@ export class ActiveRuns {
     this.#lives = new Lives(store, settings, {
       leaseMs: options.leaseMs,
       concurrency: options.concurrency,
+      pauseMs: options.pauseMs,
       onSignal: (signal) => this.deliver(signal),
       runInner: innerRuns(settings, (outer, runId, workflow, input) => this.#inner(outer, runId, workflow, input)),
+      cancelInner: (runId, workflow, reason) => this.#cancelInner(runId, workflow, reason),
     });
   }
 
@@ -101,6 +103,26 @@ export class ActiveRuns {
     const unfollow = (): void => signal.removeEventListener("abort", end);
     begun.result.then(unfollow, unfollow);
     return begun.result;
+  }
+
+  async #cancelInner(runId: string, workflow: Runnable, reason: unknown): Promise<void> {
+    const { clock } = this.#settings.runtime;
+    for (;;) {
+      const row = await this.#store.get(runId);
+      if (row === undefined || isEnded(row.status)) return;
+      try {
+        await (
+          await this.resume(workflow, runId, AbortSignal.abort(reason))
+        ).result;
+        return;
+      } catch (error) {
+        // Its start was never stored, or its workflow has changed: there is nothing that could go on.
+        if (error instanceof NotFoundError || codeOf(error) === "VERSION_MISMATCH") return;
+        // Whoever carried the outer run out before may still have a lease of it.
+        if (!(error instanceof RunInUseError)) throw error;
+        await clock.sleep(error.retryAfterMs ?? AGAIN_MS);
+      }
+    }
   }
 
   /** Takes nothing on any more. Gives the runs that are under way. */

@@ -7,6 +7,7 @@ import {
   anObject,
   anything,
   checkOptions,
+  durationMs,
   either,
   positiveMs,
   type Rules,
@@ -31,6 +32,8 @@ export interface EngineOptions {
   concurrency?: number | undefined;
   /** How long a run stays with an engine that has stopped responding. @default 5000 */
   leaseMs?: number | undefined;
+  /** How long a run pauses for a store that is in trouble, before it stops. 0 stops it at once. @default Infinity */
+  pauseMs?: number | undefined;
   /** How often a process may die while a node runs before the node is given up. @default 10 */
   maxCrashes?: number | undefined;
   /** How often a dead letter may be redriven before it is quarantined. @default 3 */
@@ -61,6 +64,10 @@ const RULES: Rules<EngineOptions> = {
   workflows: anything,
   concurrency: wholeNumber(1, true),
   leaseMs: positiveMs,
+  pauseMs: {
+    says: `${durationMs.says}, or Infinity`,
+    allows: (value) => value === Infinity || durationMs.allows(value),
+  },
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
   autoRedrive: either(aBoolean, anObject),

@@ -1,5 +1,5 @@
 import { callFrom } from "../core/call.ts";
-import { codeOf, type HoldfastError } from "../core/errors.ts";
+import type { HoldfastError } from "../core/errors.ts";
 import { Slots } from "../core/slots.ts";
 import { isEnded, type Signal, type Store } from "../core/store.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
@@ -16,12 +16,10 @@ import { Leases } from "./leases.ts";
 import { Mailbox } from "./mailbox.ts";
 import { RunBudgets } from "./node-budget.ts";
 import { isDead, newOwner } from "./owner.ts";
-import type { ActiveRun, EngineSettings, RunInner } from "./run.ts";
+import { Pause } from "./pause.ts";
+import type { ActiveRun, CancelInner, EngineSettings, RunInner } from "./run.ts";
 import { resultOf, type RunResult, servedEnds, type ServedEnds } from "./run-result.ts";
 import { walk } from "./walk.ts";
-
-/** How long to wait before a run is looked at again that another engine has taken up. */
-const FOLLOW_MS = 1000;
 
 /** A run under way in this process. */
 export interface Active<Out = unknown> {
@@ -44,9 +42,11 @@ export interface Active<Out = unknown> {
 export interface LivesOptions {
   leaseMs?: number | undefined;
   concurrency?: number | undefined;
+  pauseMs?: number | undefined;
   /** Told of a signal that another process has sent to a run which is carried out here. */
   onSignal: (signal: Signal) => void;
   runInner: RunInner;
+  cancelInner: CancelInner;
 }
 
 /** Carries runs out: each under a lease, within a slot, and again after it was parked. */
@@ -55,23 +55,27 @@ export class Lives {
   readonly #settings: EngineSettings;
   readonly #owner: string = newOwner();
   readonly #leaseMs: number;
+  readonly #pauseMs: number;
   readonly #leases: Leases;
   readonly #slots: Slots;
   readonly #runInner: RunInner;
+  readonly #cancelInner: CancelInner;
   /** Runs that are parked, and those of others that are due. */
   readonly due: DueRuns;
   /** Why runs stop, once the engine is closed. */
   closed: HoldfastError | null = null;
 
   constructor(store: Store, settings: EngineSettings, options: LivesOptions) {
-    const { leaseMs = 5000, concurrency = Infinity, onSignal, runInner } = options;
+    const { leaseMs = 5000, concurrency = Infinity, pauseMs = Infinity, onSignal, runInner, cancelInner } = options;
     const { runtime } = settings;
     this.#store = store;
     this.#settings = settings;
     this.#leaseMs = leaseMs;
+    this.#pauseMs = pauseMs;
     this.#leases = new Leases(store, runtime, this.#owner, leaseMs, onSignal);
     this.#slots = new Slots(concurrency, runtime.clock);
     this.#runInner = runInner;
+    this.#cancelInner = cancelInner;
     this.due = new DueRuns(store, runtime);
   }
 
@@ -85,41 +89,66 @@ export class Lives {
     }
   }
 
-  /** Carries a run out to its end: in one life, or in several where it is parked between them. */
+  /**
+   * Carries a run out to its end: in one life, or in several. Between them it is parked until it is due, or pauses until
+   * its store is back, or is followed while another engine has it that was faster.
+   */
   async carryOut(runId: string, active: Active, errand: Errand): Promise<RunResult> {
     const { signal } = active.scope;
-    let life = await this.#live(runId, active, errand);
-    const { resumed } = life;
-    while (life.state.status === "waiting") {
-      await this.due.wait(runId, wakingOf(life.state).wakeAt, signal);
-      life = await this.#liveAgain(runId, active, { input: life.state.input });
+    let resumed: boolean | undefined;
+    let current = errand;
+    const pause = new Pause(this.#settings.runtime, this.#pauseMs);
+    for (;;) {
+      let wakeAt: number | null;
+      try {
+        const life = await this.#live(runId, active, current);
+        resumed ??= life.resumed;
+        if (life.state.status !== "waiting") return await this.#resultOf(runId, active, life, resumed);
+        pause.end();
+        current = { input: life.state.input };
+        ({ wakeAt } = wakingOf(life.state));
+      } catch (error) {
+        const again = this.closed !== null || signal.aborted || !active.isStored ? null : pause.next(error);
+        if (again === null) {
+          this.#tellStopped(runId, active, error);
+          throw error;
+        }
+        this.#tellPaused(runId, active, error, again);
+        wakeAt = this.#settings.runtime.clock.wallNow() + again;
+      }
+      await this.due.wait(runId, wakeAt, signal);
     }
-    const { state, ends } = life;
+  }
+
+  async #resultOf(runId: string, active: Active, { state, ends }: Life, resumed: boolean): Promise<RunResult> {
     const isWhole = state.status === "completed" && !isDegraded(state);
     const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
     return resultOf(runId, active.prepared.plan, state, this.#settings.codec, letters, resumed, ends);
   }
 
-  /** Takes a parked run up. Where another engine was faster, follows what becomes of it there. */
-  async #liveAgain(runId: string, active: Active, errand: Errand): Promise<Life> {
-    const { clock } = this.#settings.runtime;
-    for (;;) {
-      try {
-        return await this.#live(runId, active, errand);
-      } catch (error) {
-        if (codeOf(error) !== "RUN_IN_USE" || active.scope.signal.aborted) throw error;
-        await this.due.wait(runId, clock.wallNow() + FOLLOW_MS, active.scope.signal);
-      }
-    }
+  /** A run that was not begun here, because somebody else has it or it is another one, has not stopped. */
+  #tellStopped(runId: string, { journal, prepared }: Active, error: unknown): void {
+    if (journal === null) return;
+    const workflowId = prepared.plan.definition.id;
+    this.#settings.runtime.events.emit?.("run.stopped", { runId, workflowId, error });
+  }
+
+  #tellPaused(runId: string, { prepared }: Active, error: unknown, retryDelayMs: number): void {
+    const workflowId = prepared.plan.definition.id;
+    this.#settings.runtime.events.emit?.("run.paused", { runId, workflowId, error, retryDelayMs });
   }
 
   /** Carries a run out under one lease, until it ends or is parked. */
   async #live(runId: string, active: Active, errand: Errand): Promise<Life> {
-    const { runtime } = this.#settings;
     const { plan, guards } = active.prepared;
     let journal: Journal | undefined;
     let readiness: Readiness | undefined;
     let hasSlot = false;
+    // Tells the nodes of this life to stop, where the run is cancelled or the life cannot go on.
+    const scope = new AbortController();
+    const cancel = (): void => scope.abort(active.scope.signal.reason);
+    if (active.scope.signal.aborted) cancel();
+    else active.scope.signal.addEventListener("abort", cancel, { once: true });
     try {
       journal = await this.#open(runId, active, errand);
       const resumed = journal.state.status !== "new";
@@ -140,12 +169,14 @@ export class Lives {
           redriving ??= await this.#stage(active, journal, errand);
           if (resumed) this.hand(active, await this.#store.signals({ runId }));
           readiness = new Readiness(plan, journal.state);
-          const { scope, mailbox } = active;
+          const { mailbox } = active;
           const settings = this.#settings;
           const budgets = new RunBudgets(plan.definition, journal.state, settings.runtime);
           const runInner = this.#runInner;
+          const cancelInner = this.#cancelInner;
           await walk({
-            ...{ runId, plan, guards, journal, readiness, mailbox, settings, scope, redriving, budgets, runInner },
+            ...{ runId, plan, guards, journal, readiness, mailbox, settings, scope, redriving, budgets },
+            ...{ runInner, cancelInner },
           });
         }
       }
@@ -154,15 +185,12 @@ export class Lives {
       await journal.load(ends.flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
       return { state, resumed, ends };
     } catch (error) {
-      // A run that was not begun here, because somebody else has it or it is another one, has not stopped.
-      if (active.journal !== null && active.journal === journal) {
-        journal.abandon(error);
-        runtime.events.emit?.("run.stopped", { runId, workflowId: plan.definition.id, error });
-        active.scope.abort(error);
-      }
+      if (active.journal === journal) journal?.abandon(error);
+      scope.abort(error);
       await journal?.release().catch(() => {});
       throw error;
     } finally {
+      active.scope.signal.removeEventListener("abort", cancel);
       if (journal !== undefined) this.#leases.drop(journal);
       if (hasSlot) this.#slots.give();
     }

@@ -32,6 +32,9 @@ export type RunInner = (
   signal: AbortSignal,
 ) => Promise<unknown>;
 
+/** Cancels the run of a workflow that is a node of another one, and resolves when it has ended; where it has begun. */
+export type CancelInner = (runId: string, workflow: WorkflowNode["workflow"], reason: unknown) => Promise<void>;
+
 /** A run that this process carries out now: everything that `walk` and `invoke-node` need, in one place. */
 export interface ActiveRun {
   readonly runId: string;
@@ -48,6 +51,7 @@ export interface ActiveRun {
   readonly redriving: ReadonlyMap<string, DeadLetter>;
   readonly budgets: RunBudgets;
   readonly runInner: RunInner;
+  readonly cancelInner: CancelInner;
 }
 
 /** A run that has begun: its start is stored. */

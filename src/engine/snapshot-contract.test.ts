@@ -46,6 +46,8 @@ const COUNTING = [
   "no node is started by what was being stored while the engine closed",
   "a process that dies at any write of a cancellation",
   "a run with few events stores no state",
+  "a run pauses while its store is in trouble, at any write",
+  "a process that was only kept from its store",
 ];
 
 // All that a life of a run leaves to the next one goes through snapshots here.

@@ -92,7 +92,9 @@ it("a process that dies around the transaction leaves both or neither (C6.11)", 
     const handle = new FaultyStore(store);
     // The first write is the start, the second the transaction.
     handle.dieAt(2, moment);
-    await expect(createEngine({ store: handle, leaseMs: 1 }).run(workflow, null, { runId })).rejects.toThrow();
+    await expect(
+      createEngine({ store: handle, leaseMs: 1, pauseMs: 0 }).run(workflow, null, { runId }),
+    ).rejects.toThrow();
     expect(await bookings()).toEqual(moment === "asked" ? [] : ["died-asked", "died-stored"]);
     expect((await createEngine({ store }).run(workflow, null, { runId })).output).toBe(1);
   }

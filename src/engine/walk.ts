@@ -8,6 +8,7 @@ import { asksForCompensation } from "./cancellation.ts";
 import { compensate } from "./compensation.ts";
 import { enteredDeadLetter } from "./dead-letter.ts";
 import { Inbox } from "./inbox.ts";
+import { cancelInnerRuns } from "./inner-runs.ts";
 import type { InvocationEnd } from "./invocation-end.ts";
 import { invokeNode } from "./invoke-node.ts";
 import type { ActiveRun } from "./run.ts";
@@ -66,7 +67,7 @@ export async function walk(run: ActiveRun): Promise<void> {
         starting.push(launch);
         working++;
       }
-      if (signal.aborted) stageCancelled(run);
+      if (signal.aborted) await stageCancelled(run);
       else if (working === 0 && journal.state.cancelReason === null) {
         if (sleepers.size === 0 || !mayGoOn()) stageRunEnd(run);
         else if (sleepers.wakeAt - clock.wallNow() > PARK_MS) stageWaiting(run, sleepers.wakeAt);
@@ -149,9 +150,12 @@ function stageWaiting(run: ActiveRun, wakeAt: number): void {
   run.journal.stage({ kind: "run_waiting", wakeAt: wakeAt === Infinity ? null : wakeAt, at });
 }
 
-function stageCancelled({ journal, scope, settings }: ActiveRun): void {
+async function stageCancelled(run: ActiveRun): Promise<void> {
+  const { journal, scope, settings } = run;
   if (journal.state.cancelReason !== null) return;
   const { reason } = scope.signal;
+  // A run that only stops leaves what it has begun to whoever goes on with it.
+  if (!journal.isBroken) await cancelInnerRuns(run, reason);
   const kind = asksForCompensation(reason) ? "run_cancelling" : "run_cancelled";
   journal.stage({ kind, reason: storedError(reason), at: settings.runtime.clock.wallNow() });
 }

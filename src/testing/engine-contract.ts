@@ -2,6 +2,7 @@ import type { ContractCase } from "./contract-case.ts";
 import { CANCELLATION } from "./engine-cancellation-cases.ts";
 import { COMPENSATION } from "./engine-compensation-cases.ts";
 import { INNER_RUNS } from "./engine-inner-run-cases.ts";
+import { PAUSES } from "./engine-pause-cases.ts";
 import { WAITING } from "./engine-waiting-cases.ts";
 import { CLAIMS } from "./engine-claim-cases.ts";
 import { DAMAGE } from "./engine-damage-cases.ts";
@@ -58,6 +59,7 @@ export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
     WAITING,
     COMPENSATION,
     INNER_RUNS,
+    PAUSES,
     REDRIVES,
     SNAPSHOTS,
   ].flatMap((cases: EngineCases) =>

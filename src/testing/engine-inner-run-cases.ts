@@ -107,6 +107,34 @@ export const INNER_RUNS: EngineCases = {
     deepEqual([row.status, row.owner], ["running", null]);
   },
 
+  "cancelling an outer run that was interrupted ends the inner one too, which no longer has a process (C5.9)": async (
+    world,
+  ) => {
+    const undone: string[] = [];
+    const ask = world.workflow({
+      id: "ask",
+      nodes: { before: () => "room", ask: { kind: "signal", name: "go", timeoutMs: Infinity } },
+      edges: [["before", "ask"]],
+      forms: { before: { compensate: (room: string) => undone.push(room) } },
+    });
+    const outer = world.workflow({ id: "outer", nodes: { inner: { kind: "workflow", workflow: ask } } });
+    for (const [runId, compensate] of [
+      ["plain", false],
+      ["undone", true],
+    ] as const) {
+      const first = world.engine();
+      first.run(outer, 1, { runId }).catch(() => {});
+      await world.settle();
+      await first.close();
+      equal((await world.store.get(`${runId}/inner#0`))!.status, "waiting");
+      const second = world.engine({ workflows: [outer] });
+      await world.finish(second.cancel(runId, "enough", { compensate }));
+      const statuses = [await second.get(runId), await second.get(`${runId}/inner#0`)].map((row) => row!.status);
+      deepEqual(statuses, ["cancelled", "cancelled"], runId);
+      deepEqual(undone, compensate ? ["room"] : []);
+    }
+  },
+
   "an inner run that waits for a signal is told by its own id (C5.2)": async (world) => {
     const ask = world.workflow({ id: "ask", nodes: { ask: { kind: "signal", name: "go", timeoutMs: Infinity } } });
     const outer = world.workflow({ id: "outer", nodes: { inner: { kind: "workflow", workflow: ask } } });

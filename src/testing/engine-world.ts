@@ -97,6 +97,7 @@ export interface EngineLimits {
   leaseMs?: number;
   maxCrashes?: number;
   maxRetries?: number;
+  pauseMs?: number;
   snapshots?: { minEvents?: number; bytesPerEvent?: number };
 }
 
@@ -157,9 +158,10 @@ export class EngineWorld<W> {
     return new FaultyStore(this.store);
   }
 
+  /** An engine whose runs stop at once where the store fails, as those of a process that dies, unless it is told otherwise. */
   engine(limits: EngineLimits & { store?: Store; workflows?: readonly W[] } = {}): EngineUnderTest<W> {
     const { store = this.handle(), workflows = [], ...rest } = limits;
-    const engine = this.#subject.newEngine(store, this.runtime, { leaseMs: LEASE_MS, ...rest }, workflows);
+    const engine = this.#subject.newEngine(store, this.runtime, { leaseMs: LEASE_MS, pauseMs: 0, ...rest }, workflows);
     this.#engines.push(engine);
     // A case that fails half way leaves runs behind that nobody awaits.
     const { run } = engine;
