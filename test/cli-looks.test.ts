@@ -48,6 +48,49 @@ describe("where there is no store", () => {
   });
 });
 
+describe("prune", () => {
+  test("deletes ended runs by age and number, and says with --dry-run which would go (C6.9)", async () => {
+    const folder = project({ "one.mjs": ONE, "triage.mjs": TRIAGE, down: "" });
+    const nothing = await holdfast(folder, "prune", "--keep", "0");
+    expect(nothing).toMatchObject({
+      code: 0,
+      out: "",
+      err: expect.stringMatching(/^Nothing has been run on /) as string,
+    });
+    for (const id of ["a", "b", "c"]) await holdfast(folder, "run", "one.mjs", "--run-id", id);
+    await holdfast(folder, "run", "triage.mjs", "--input", '{"id":"m"}', "--run-id", "failed");
+    const dry = await holdfast(folder, "prune", "--keep", "1", "--dry-run");
+    expect(dry).toMatchObject({ code: 0, out: "a\nb\n" });
+    expect(dry.err).toMatch(/^Nothing was deleted\. Without --dry-run 2 ended runs of .*holdfast\.db would be\.\n$/);
+    expect(await holdfast(folder, "prune", "--older-than", "1h", "--json")).toMatchObject({
+      code: 0,
+      out: '{"dryRun":false,"runs":[]}\n',
+    });
+    const done = await holdfast(folder, "prune", "--keep", "1", "--json");
+    expect(jsonLines(done.out)).toEqual([{ dryRun: false, runs: ["a", "b"] }]);
+    expect(done.err).toMatch(/^Deleted 2 ended runs of /);
+    // It has a dead letter that is open.
+    expect(await holdfast(folder, "prune", "--older-than", "0s", "--workflow", "triage")).toMatchObject({ out: "" });
+    const left = jsonLines((await holdfast(folder, "runs", "list", "--json")).out).map((row) => row["runId"]);
+    expect(left).toEqual(["failed", "c"]);
+  });
+
+  test("refuses what names no run, with the reason", async () => {
+    const folder = project({});
+    const [neither, unit, count] = await Promise.all([
+      holdfast(folder, "prune"),
+      holdfast(folder, "prune", "--older-than", "30"),
+      holdfast(folder, "prune", "--keep", "few"),
+    ]);
+    expect(neither).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("prune needs --older-than or --keep") as string,
+    });
+    expect(unit).toMatchObject({ code: 2, err: expect.stringContaining("such as 500ms, 2s") as string });
+    expect(count).toMatchObject({ code: 2, err: expect.stringContaining("whole number of at least 0") as string });
+  });
+});
+
 describe("dead letters", () => {
   test("are listed, shown, and redriven one at once or several with --yes (C7.2)", async () => {
     const folder = project({ "triage.mjs": TRIAGE, down: "" });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openDefaultStore } from "../src/default-engine.ts";
 import { RetryExhaustedError } from "../src/core/errors.ts";
+import { seededRandom } from "../src/core/random.ts";
 import {
   AdaptiveConcurrency,
   type AdaptiveConcurrencyOptions,
@@ -46,6 +47,7 @@ import {
   type RateLimit,
   type RateLimiterOptions,
   RetryPolicy,
+  type SnapshotOptions,
   SqliteSharedState,
   SqliteStore,
   Timeout,
@@ -274,6 +276,18 @@ async function leaseTaken(options: Partial<EngineOptions>): Promise<number> {
   });
   await createEngine({ store, runtime, ...options }).run(workflow, undefined, { runId: "r" });
   return lease;
+}
+
+/** Which record of a run of many steps holds its state. What the steps return cannot be made much shorter. */
+async function newestSnapshot(snapshots: SnapshotOptions, steps: number): Promise<number | undefined> {
+  const random = seededRandom(1);
+  const store = new MemoryStore();
+  const workflow = new Workflow({ id: "w" }).addNode("n", async (_, context) => {
+    for (let i = 0; i < steps; i++)
+      await context.step(`${i}`, () => Array.from({ length: 3 }, () => random().toString(36).slice(2, 11)).join(""));
+  });
+  await createEngine({ store, snapshots }).run(workflow, undefined, { runId: "r" });
+  return (await store.get("r"))!.snapshot?.seq;
 }
 
 /** The runs that are left when an engine is closed which carries out one of half a millisecond. */
@@ -655,6 +669,14 @@ const PROBES: Record<string, Probe> = {
     other: 999,
     observe: async (limit) => (await (await filledStore()).prune({ keep: 0, limit: limit as number })).length,
   },
+  "PruneFilter.dryRun": {
+    other: true,
+    observe: async (dryRun) => {
+      const store = await filledStore();
+      await store.prune({ keep: 0, dryRun: dryRun as boolean });
+      return (await store.list()).length;
+    },
+  },
   "SqliteStoreOptions.durability": {
     other: "relaxed",
     observe: async (value) => {
@@ -715,6 +737,43 @@ const PROBES: Record<string, Probe> = {
   "EngineOptions.leaseMs": engineOption(4999, leaseTaken, "leaseMs"),
   "EngineOptions.maxCrashes": engineOption(9, startsAllowed, "maxCrashes"),
   "EngineOptions.maxRetries": engineOption(2, redrivesAllowed, "maxRetries"),
+  "RetentionOptions.everyMs": {
+    other: 599_999,
+    observe: async (everyMs) => {
+      const runtime = fakeRuntime();
+      const store = new MemoryStore({ clock: runtime.clock });
+      const engine = createEngine({ store, runtime, retention: { keep: 0, everyMs: everyMs as number } });
+      await engine.run(
+        new Workflow({ id: "w" }).addNode("n", () => 1),
+        undefined,
+      );
+      await runtime.clock.advance(599_999);
+      const left = (await store.list()).length;
+      await engine.close();
+      return left;
+    },
+  },
+  "PruneOptions.dryRun": {
+    other: true,
+    observe: async (dryRun) => {
+      const store = new MemoryStore();
+      const engine = createEngine({ store });
+      await engine.run(
+        new Workflow({ id: "w" }).addNode("n", () => 1),
+        undefined,
+      );
+      await engine.prune({ keep: 0, dryRun: dryRun as boolean });
+      return (await store.list()).length;
+    },
+  },
+  "SnapshotOptions.minEvents": {
+    other: 999,
+    observe: (minEvents) => newestSnapshot({ minEvents: minEvents as number }, 1010),
+  },
+  "SnapshotOptions.bytesPerEvent": {
+    other: 39,
+    observe: (bytesPerEvent) => newestSnapshot({ minEvents: 100, bytesPerEvent: bytesPerEvent as number }, 600),
+  },
   "EventStreamOptions.buffer": {
     other: 999,
     observe: async (buffer) => {
@@ -891,7 +950,14 @@ test("the contract's table of breaker options has the same defaults (C2.1)", () 
 
 /** For each page, the options that its table of defaults is about. */
 const PAGES: Record<string, readonly string[]> = {
-  engine: ["EngineOptions", "EventStreamOptions", "CloseOptions"],
+  engine: [
+    "EngineOptions",
+    "EventStreamOptions",
+    "RetentionOptions",
+    "PruneOptions",
+    "SnapshotOptions",
+    "CloseOptions",
+  ],
   schedules: ["ScheduleOptions"],
   "policies/adaptive-concurrency": ["AdaptiveConcurrencyOptions", "PriorityShares"],
   "policies/budget": ["BudgetOptions"],

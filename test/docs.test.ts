@@ -12,7 +12,7 @@ const PAGES: Record<string, number> = {
   "docs/behaviour.md": 0,
   "docs/cli.md": 1,
   "docs/dead-letters.md": 5,
-  "docs/engine.md": 6,
+  "docs/engine.md": 7,
   "docs/errors.md": 2,
   "docs/events.md": 2,
   "docs/nodes.md": 5,

@@ -61,7 +61,13 @@ export const LAYERS: Layers = {
       "node:util": "any",
       "../package.json": "lazily",
     },
-    engine: { croner: "lazily", "node:crypto": ["createHash"], "node:fs": ["readlinkSync"], "node:os": ["hostname"] },
+    engine: {
+      croner: "lazily",
+      "node:crypto": ["createHash"],
+      "node:zlib": ["deflateRawSync", "inflateRawSync"],
+      "node:fs": ["readlinkSync"],
+      "node:os": ["hostname"],
+    },
   },
   globals: {
     Date: { "core/clock.ts": CLOCK, "testing/engine-value-cases.ts": "makes values that must come back as they were" },

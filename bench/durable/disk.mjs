@@ -1,18 +1,33 @@
+// Where a contender keeps its runs in SQLite.
 import { createRequire } from "node:module";
-import { existsSync, mkdirSync, rmSync, statfsSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 
 const Libsql = createRequire(import.meta.url)("libsql");
-const folder = join(import.meta.dirname, "..", ".data", String(process.pid));
 const TMPFS = 0x01021994;
+const folder = dataFolder("files");
 let files = 0;
 
-/** A fresh file on the disk of the checkout. In memory an fsync costs nothing and every figure would be wrong. */
-export function newFile() {
-  if (!existsSync(folder)) mkdirSync(folder, { recursive: true });
-  if (statfsSync(folder).type === TMPFS)
-    throw new Error(`${folder} lies on a tmpfs, where an fsync is free; move the checkout to a real disk`);
+/** A folder of this process on the disk of the checkout. In memory an fsync costs nothing and every figure would be wrong. */
+export function dataFolder(name) {
+  const all = join(import.meta.dirname, "..", ".data");
+  mkdirSync(all, { recursive: true });
+  if (statfsSync(all).type === TMPFS)
+    throw new Error(`${all} lies on a tmpfs, where an fsync is free; move the checkout to a real disk`);
+  return join(all, `${name}-${process.pid}`);
+}
+
+/** A file that is not there yet. */
+export function newPlace() {
+  mkdirSync(folder, { recursive: true });
   return join(folder, `${files++}.db`);
+}
+
+/** A copy of a file as a process that was killed has left it: what was committed last lies in the log beside it. */
+export function copyOf(file) {
+  const copy = newPlace();
+  for (const end of ["", "-wal"]) if (existsSync(file + end)) copyFileSync(file + end, copy + end);
+  return copy;
 }
 
 /** Bytes of the pages in use, after what still lies in the write-ahead log has moved into the file. */
@@ -25,4 +40,8 @@ export function bytesIn(file) {
   return bytes;
 }
 
-export const removeFiles = () => rmSync(folder, { recursive: true, force: true });
+export function removePlace(file) {
+  for (const end of ["", "-wal", "-shm"]) rmSync(file + end, { force: true });
+}
+
+export const removePlaces = () => rmSync(folder, { recursive: true, force: true });

@@ -2,11 +2,12 @@
 import { Command, CommanderError, Option } from "commander";
 import { HoldfastError, messageOf } from "../core/errors.ts";
 import type { DoctorCommand } from "./commands/doctor.ts";
+import type { PruneCommand } from "./commands/prune.ts";
 import type { RunCommand } from "./commands/run.ts";
 import type { ListRunsCommand, ShowRunCommand } from "./commands/runs.ts";
 import { addDlq } from "./dlq-commands.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
-import { limit, onStore } from "./option-words.ts";
+import { aCountOrNone, aDuration, limit, onStore } from "./option-words.ts";
 import { ownPackage } from "./own-package.ts";
 import { Terminal } from "./terminal.ts";
 import { cleanLines } from "./text.ts";
@@ -57,6 +58,19 @@ function program(): Command {
     });
 
   addDlq(holdfast, terminal, (code) => (exitCode = code));
+
+  onStore(holdfast.command("prune"))
+    .description("delete ended runs: those that are old enough, and those beyond a number")
+    .addOption(
+      new Option("--older-than <time>", "those that ended longer ago, such as 30d, 12h or 45m").argParser(aDuration),
+    )
+    .addOption(new Option("--keep <count>", "those beyond the newest so many of each workflow").argParser(aCountOrNone))
+    .option("--workflow <id>", "only runs of this workflow")
+    .option("--dry-run", "only print which would go")
+    .action(async (options: PruneCommand) => {
+      const { prune } = await import("./commands/prune.ts");
+      exitCode = await prune(terminal, options);
+    });
 
   onStore(holdfast.command("doctor"))
     .description("check what durable runs depend upon here: Node, SQLite, disk, store")

@@ -18,9 +18,18 @@ export function limit(): Option {
 
 /** A whole number of at least 1. */
 export function aCount(text: string): number {
+  return wholeNumber(text, 1);
+}
+
+/** A whole number of at least 0. */
+export function aCountOrNone(text: string): number {
+  return wholeNumber(text, 0);
+}
+
+function wholeNumber(text: string, least: number): number {
   const count = Number(text);
-  if (!Number.isSafeInteger(count) || count < 1)
-    throw new InvalidArgumentError("It must be a whole number of at least 1.");
+  if (text.trim() === "" || !Number.isSafeInteger(count) || count < least)
+    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
   return count;
 }
 

@@ -75,6 +75,10 @@ export interface EventTable {
   "dead_letter.round_failed": { error: unknown };
   "lease.lost": { runId: string; token: number };
   "journal.damaged": { runId: string; seq: number; why: string };
+  /** Runs were deleted that had ended long enough ago, or beyond the number to be kept. */
+  "retention.pruned": { runs: number };
+  /** Old runs could not be deleted; the next time comes all the same. */
+  "retention.failed": { error: unknown };
   "schedule.started": OfSchedule & { runId: string; workflowId: string; scheduledAt: number };
   /** Due times were passed over; `count` is undefined where there were too many to count. */
   "schedule.missed": OfSchedule & { from: number; to: number; count: number | undefined; why: "late" | "overlap" };

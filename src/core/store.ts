@@ -183,6 +183,8 @@ export interface PruneFilter {
   keep?: number | undefined;
   /** How many go at once, so that nobody waits long for the store. @default 1000 */
   limit?: number | undefined;
+  /** Say which may go, and leave them. @default false */
+  dryRun?: boolean | undefined;
 }
 
 /**
@@ -205,8 +207,8 @@ export interface Store {
   /** Gives a lease back, so that the run can be claimed at once. Does nothing where somebody else has claimed it since. */
   release(runId: string, token: number): Promise<void>;
   get(runId: string): Promise<RunRow | undefined>;
-  /** The records of a run in order, from a number on. @default 0 */
-  read(runId: string, from?: number): Promise<StoredRecord[]>;
+  /** The records of a run in order: all, or those from a number on, up to one that is not among them. */
+  read(runId: string, from?: number, to?: number): Promise<StoredRecord[]>;
   /** Moves the records from `seq` on out of the journal, to be looked at by a person: they are damaged. */
   setAside(runId: string, token: number, seq: number): Promise<void>;
   /** Runs, newest first, unless the filter says otherwise. */
@@ -229,7 +231,7 @@ export interface Store {
   signals(of: { runId: string } | { owner: string }): Promise<Signal[]>;
   /**
    * Deletes ended runs with all that belongs to them, oldest first, and gives their ids. A run with an entry among its
-   * dead letters that is not settled stays.
+   * dead letters that is not settled stays, and so does one that somebody has claimed to redrive it.
    */
   prune(filter: PruneFilter): Promise<string[]>;
   close(): Promise<void>;

@@ -3,7 +3,7 @@ import { type DeadLetter, isEnded, type RunRow, type Signal, type Store } from "
 import type { Cancellation } from "./cancellation.ts";
 import { checkSameDefinition, checkSameRun, type Errand } from "./errand.ts";
 import { forkOf } from "./fork.ts";
-import { readHistory, type RunHistory } from "./history.ts";
+import { readHistory, readInput, type RunHistory } from "./history.ts";
 import { AGAIN_MS, innerRuns } from "./inner-runs.ts";
 import type { KnownWorkflows, Prepared } from "./known-workflows.ts";
 import { type Active, Lives, type LivesOptions } from "./lives.ts";
@@ -156,18 +156,23 @@ export class ActiveRuns {
     runId: string,
     signal: AbortSignal | undefined,
   ): Promise<Active<Out>> {
-    const history = await this.#historyOf(runId);
-    return this.take(workflow, await this.#settings.values.load(history.state.input), runId, signal);
+    const row = await this.#store.get(runId);
+    if (row === undefined) throw this.#noRun(runId);
+    // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
+    if (row.version === 0 && row.head.version === 0) throw noStart(runId);
+    const input = await this.#settings.values.load(await readInput(this.#store, runId));
+    return this.take(workflow, input, runId, signal);
   }
 
   async #historyOf(runId: string): Promise<RunHistory> {
     const history = await readHistory(this.#store, runId);
-    if (history === undefined) throw new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
-    // A journal that is damaged from its first record on is told apart, and reported, by whoever opens it.
-    if (history.state.status === "new" && history.damage === undefined) {
-      throw new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
-    }
+    if (history === undefined) throw this.#noRun(runId);
+    if (history.state.status === "new" && history.damage === undefined) throw noStart(runId);
     return history;
+  }
+
+  #noRun(runId: string): NotFoundError {
+    return new NotFoundError(`There is no run "${runId}" in ${this.#store.location}.`);
   }
 
   /** Begins a new run that takes over from an old one what does not follow from a node. */
@@ -240,6 +245,10 @@ export class ActiveRuns {
     cancelOn(active, signal);
     return active;
   }
+}
+
+function noStart(runId: string): NotFoundError {
+  return new NotFoundError(`The start of run "${runId}" was never recorded. Run it with its input.`);
 }
 
 /** Resolves once the start of a run is stored, or is known to have been. */

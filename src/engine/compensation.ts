@@ -21,6 +21,7 @@ export async function compensate(run: ActiveRun): Promise<void> {
     stop.abort(error);
     onBroken(error);
   };
+  await journal.load(state.ended);
   for (const key of [...state.ended].reverse()) {
     const invocation = state.invocations.get(key)!;
     if (invocation.status !== "completed" || state.compensated.has(key)) continue;

@@ -17,7 +17,9 @@ import {
 import type { Runtime } from "../core/runtime.ts";
 import type { Store } from "../core/store.ts";
 import type { AutoRedriveOptions } from "./auto-redrive.ts";
+import { type RetentionOptions, retentionOptions } from "./retention.ts";
 import type { Runnable } from "./runnable.ts";
+import { type SnapshotOptions, snapshotOptions } from "./snapshot-schedule.ts";
 
 export interface EngineOptions {
   /** Where journals are kept. */
@@ -43,6 +45,10 @@ export interface EngineOptions {
   maxRetries?: number | undefined;
   /** Redrives dead letters by itself when their `nextRetryAt` has come. `true` is an empty object. @default false */
   autoRedrive?: boolean | AutoRedriveOptions | undefined;
+  /** Ended runs that this engine deletes by itself, now and then. Without it none is. */
+  retention?: RetentionOptions | undefined;
+  /** How often the state of a long run is stored whole. */
+  snapshots?: SnapshotOptions | undefined;
   /** Classes whose instances may be stored. */
   types?: readonly ValueType[] | undefined;
   /** Called with every event of this engine's runtime. */
@@ -72,6 +78,8 @@ const RULES: Rules<EngineOptions> = {
   maxCrashes: wholeNumber(0, true),
   maxRetries: wholeNumber(0, true),
   autoRedrive: either(aBoolean, anObject),
+  retention: anObject,
+  snapshots: anObject,
   types: anything,
   onEvent: aFunction,
   runtime: anything,
@@ -80,6 +88,8 @@ const RULES: Rules<EngineOptions> = {
 /** The options of an engine, checked. */
 export function engineOptions(options: EngineOptions): EngineOptions {
   const checked = checkOptions("engine", options, RULES);
+  if (checked.retention !== undefined) checked.retention = retentionOptions(checked.retention);
+  if (checked.snapshots !== undefined) checked.snapshots = snapshotOptions(checked.snapshots);
   if (typeof checked.store?.append !== "function")
     throw new ConfigError('engine.store must be a store, such as new SqliteStore("runs.db"), got something else.');
   if (checked.blobs !== undefined && typeof checked.blobs?.put !== "function")

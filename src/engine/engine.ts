@@ -16,6 +16,7 @@ import { readHistory } from "./history.ts";
 import { type History, readable } from "./history-events.ts";
 import { LargeValues } from "./large-values.ts";
 import { KnownWorkflows } from "./known-workflows.ts";
+import { pruneRuns, type PruneOptions, Retention } from "./retention.ts";
 import { type Recovery, recoverRuns } from "./recovery.ts";
 import { type CancelOptions, Messenger, type SignalOptions } from "./messenger.ts";
 import type { RedrivePort } from "./redriving.ts";
@@ -53,6 +54,7 @@ export class Engine {
   readonly #messenger: Messenger;
   readonly #letters: RedrivePort;
   readonly #redrives: AbortController = new AbortController();
+  readonly #retention: Retention | undefined;
 
   /** Lists, shows and redrives what failed runs have left. */
   readonly deadLetters: DeadLetters;
@@ -61,11 +63,11 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     const checked = engineOptions(options);
-    const { store, runtime = systemRuntime, maxCrashes = 10, maxRetries = 3 } = checked;
+    const { store, runtime = systemRuntime, maxCrashes = 10, maxRetries = 3, snapshots = {} } = checked;
     this.#store = store;
     this.#blobs = checked.blobs ?? null;
     const values = new LargeValues(this.#blobs, checked.journaledBytes);
-    this.#settings = { runtime, codec: new Codec(checked.types), values, maxCrashes, maxRetries };
+    this.#settings = { runtime, codec: new Codec(checked.types), values, maxCrashes, maxRetries, snapshots };
     this.#known = new KnownWorkflows(runtime);
     for (const workflow of checked.workflows ?? []) this.#known.prepare(workflow);
     this.#runs = new ActiveRuns(store, this.#settings, this.#known, checked);
@@ -78,10 +80,12 @@ export class Engine {
           new HoldfastError("ENGINE_CLOSED", "The engine was closed. Redrive what is left with another one."),
         );
         await this.schedules.close();
+        await this.#retention?.close();
         return runs;
       },
       end: () => this.#end(),
     });
+    this.#retention = checked.retention && new Retention(store, runtime, checked.retention);
     this.#messenger = new Messenger(store, this.#settings, this.#known, this.#runs);
     this.#letters = {
       ...{ store, runtime, known: this.#known, settings: this.#settings, closed: this.#redrives.signal },
@@ -221,6 +225,16 @@ export class Engine {
   /** Runs of the store, newest first. */
   list(filter?: RunFilter): Promise<RunRow[]> {
     return this.#store.list(filter);
+  }
+
+  /**
+   * Deletes ended runs with all that belongs to them, and gives their ids: those that ended before `endedBefore` or more
+   * than `olderThanMs` ago, and those beyond the newest `keep` of each workflow. A run that has not ended stays, and one
+   * with a dead letter that is neither redriven nor discarded.
+   */
+  prune(options: PruneOptions): Promise<string[]> {
+    this.#runs.expectOpen();
+    return pruneRuns(this.#store, this.#settings.runtime.clock, options);
   }
 
   /** The dead letters of one workflow. It may be redriven without having been run here before. */

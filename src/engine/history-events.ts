@@ -3,7 +3,7 @@ import type { RunRow } from "../core/store.ts";
 import { type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import type { RunEvent } from "../workflow/run-state.ts";
 import type { RunHistory } from "./history.ts";
-import { VALUES } from "./journal.ts";
+import { VALUES } from "./records.ts";
 import type { EngineSettings } from "./run.ts";
 
 /** A run and what its journal says, to be read by people and programs. */

@@ -1,6 +1,6 @@
 import type { RunRow, Store } from "../core/store.ts";
 import { applyEvent, newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
-import { intactRecords, vanishedTail } from "./journal.ts";
+import { intactRecords, startOf, vanishedTail } from "./records.ts";
 
 /** What the journal of a run says, read by somebody who does not carry the run out. */
 export interface RunHistory {
@@ -25,7 +25,7 @@ export async function readHistory(store: Store, runId: string): Promise<RunHisto
   const state = newRunState();
   const events: { record: number; event: RunEvent }[] = [];
   let intact = 0;
-  for (const record of intactRecords(runId, records)) {
+  for (const record of intactRecords(records, startOf(runId, null), row.snapshot)) {
     for (const event of record.events) {
       applyEvent(state, event);
       events.push({ record: intact, event });
@@ -33,6 +33,17 @@ export async function readHistory(store: Store, runId: string): Promise<RunHisto
     intact++;
   }
   return { row, state, events, damage: damageOf(intact, records.length, row.head.version) };
+}
+
+/**
+ * The input that a run was started with, from its first record alone. Empty where that is damaged, which whoever opens
+ * the journal tells and reports.
+ */
+export async function readInput(store: Store, runId: string): Promise<string> {
+  const state = newRunState();
+  for (const { events } of intactRecords(await store.read(runId, 0, 1), startOf(runId, null)))
+    for (const event of events) applyEvent(state, event);
+  return state.input;
 }
 
 function damageOf(intact: number, found: number, written: number): string | undefined {

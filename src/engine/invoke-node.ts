@@ -6,7 +6,7 @@ import type { Invocation, RunEvent } from "../workflow/run-state.ts";
 import { InvocationContext } from "./invocation-context.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
 import { standsAround, unitOf } from "./node-budget.ts";
-import { inputOf } from "./node-input.ts";
+import { inputOf, workedOn } from "./node-input.ts";
 import type { ActiveRun } from "./run.ts";
 import { callNode } from "./schemas.ts";
 
@@ -25,6 +25,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
   // The start of the first attempt is in the journal before the attempt is made.
   let announced = isNew;
   if (isNew) attempts = 0;
+  if (run.journal.isNoted) await run.journal.load(workedOn(run, id));
   const gathered = inputOf(run, id);
   const input = gathered instanceof Promise ? await gathered : gathered;
 

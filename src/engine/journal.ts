@@ -1,6 +1,6 @@
-import { utf8Bytes, utf8Text } from "../core/bytes.ts";
+import { utf8Bytes } from "../core/bytes.ts";
 import { codeOf, LeaseLostError, StoreCorruptError, StoreUnavailableError, HoldfastError } from "../core/errors.ts";
-import { firstLink, link, type StoredRecord } from "../core/record.ts";
+import { link, type StoredRecord } from "../core/record.ts";
 import type { Runtime } from "../core/runtime.ts";
 import {
   type Claim,
@@ -8,6 +8,7 @@ import {
   type DeadLetter,
   isEnded,
   type RunStatus,
+  type Snapshot,
   type SqlTransaction,
   type Store,
 } from "../core/store.ts";
@@ -21,6 +22,10 @@ import {
   wakingOf,
 } from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
+import { JournaledValues, notesOf, placeOf, readNoted, replaceNotes } from "./noted-values.ts";
+import { encodeEvents, type IntactRecord, intactRecords, startOf, vanishedTail } from "./records.ts";
+import { decodeSnapshot, encodeSnapshot } from "./snapshot.ts";
+import { type SnapshotOptions, SnapshotSchedule } from "./snapshot-schedule.ts";
 
 const NOTHING = new Uint8Array();
 
@@ -31,7 +36,7 @@ const NOTHING = new Uint8Array();
  * and the run is read anew by whoever resumes it.
  */
 export class Journal {
-  readonly state: RunState = newRunState();
+  readonly state: RunState;
   readonly token: number;
   readonly runId: string;
   /** Whether the run was taken over from a holder that did not give it back: its process died, or had stalled. */
@@ -45,38 +50,63 @@ export class Journal {
   #broken: { error: unknown } | null = null;
   #staged: RunEvent[] = [];
   #deadLetters: DeadLetter[] = [];
+  /** Whether the state may have notes in the place of values. */
+  readonly isNoted: boolean;
+  readonly #values = new JournaledValues();
+  readonly #snapshots: SnapshotSchedule;
   #signalsTaken: string[] = [];
-  #version = 0;
+  #version: number;
   #checksum: number;
   #storedStatus: RunState["status"] = "new";
   /** The transaction with work of the user's that is under way. */
   #transaction: Promise<void> | null = null;
 
-  private constructor(store: Store, runtime: Runtime, row: ClaimedRun, owner: string) {
+  private constructor(
+    store: Store,
+    runtime: Runtime,
+    row: ClaimedRun,
+    { owner, snapshots = {} }: JournalClaim,
+    { state, snapshot, found }: Beginning,
+  ) {
     this.#store = store;
     this.#runtime = runtime;
     this.runId = row.runId;
     this.token = row.token;
     this.takenOver = row.formerOwner !== null && row.formerOwner !== owner;
-    this.#checksum = firstLink(row.runId);
+    this.state = state;
+    this.isNoted = snapshot !== null;
+    const { seq, previous } = startOf(row.runId, snapshot);
+    this.#snapshots = new SnapshotSchedule(snapshots, snapshot === null ? 0 : found[0]!.body.length, seq);
+    this.#version = seq;
+    this.#checksum = previous;
   }
 
-  /** Claims the run, reads what is there, checks it and folds it. New, interrupted and finished runs take this one path. */
-  static async open(store: Store, runtime: Runtime, claim: Claim): Promise<Journal> {
+  /**
+   * Claims the run, reads what is there, checks it and folds it. New, interrupted and finished runs take this one path.
+   * A long run is read from its newest snapshot on; one that has ended is read whole, since its result is asked of it.
+   */
+  static async open(store: Store, runtime: Runtime, claim: JournalClaim): Promise<Journal> {
     const row = await store.claim(claim);
     try {
-      const found = row.version > 0 || row.head.version > 0 ? await store.read(claim.runId) : [];
-      const intact = [...intactRecords(row.runId, found)];
-      const isDamaged = intact.length < Math.max(found.length, row.head.version);
+      const isWhole = claim.isWhole === true || (isEnded(row.status) && !claim.reopen);
+      const beginning = (isWhole ? undefined : await fromSnapshot(store, row)) ?? (await fromStart(store, row));
+      const { snapshot, found } = beginning;
+      const start = startOf(row.runId, snapshot);
+      const intact = [...intactRecords(found, start, snapshot === null ? row.snapshot : null)];
+      const whole = start.seq + intact.length;
+      const isDamaged = whole < Math.max(start.seq + found.length, row.head.version);
       // A run that had ended is claimed without a lease; what is left of a damaged one has to be carried on under one.
       if (isDamaged && isEnded(row.status) && !claim.reopen) {
-        const reopened = await Journal.open(store, runtime, { ...claim, reopen: true });
+        const reopened = await Journal.open(store, runtime, { ...claim, reopen: true, isWhole: true });
         // Where it had ended nevertheless, nobody will work on it and give the lease back.
         if (isEnded(reopened.state.status as RunStatus)) await reopened.release();
         return reopened;
       }
-      const journal = new Journal(store, runtime, row, claim.owner);
-      if (isDamaged) await journal.#setAside(intact.length, found.length, row.head.version);
+      const journal = new Journal(store, runtime, row, claim, beginning);
+      const useless = intact.findIndex((record) => record.isDamaged);
+      if (useless >= 0)
+        journal.#report(useless, "the snapshot in it is damaged; what it said is taken from the events");
+      if (isDamaged) await journal.#setAside(whole, start.seq + found.length, row.head.version);
       journal.#replay(row, intact);
       return journal;
     } catch (error) {
@@ -149,6 +179,8 @@ export class Journal {
     this.#version++;
     this.#checksum = made.checksum!;
     applyStep(this.state, made.event!);
+    this.#values.add(version, [made.event!]);
+    this.#snapshots.count(1);
     this.#expectWhole();
   }
 
@@ -167,8 +199,10 @@ export class Journal {
     const { status } = this.state;
     const changed = status !== this.#storedStatus && status !== "new" ? status : undefined;
     this.#storedStatus = status;
+    this.#values.add(seq, events);
+    this.#snapshots.count(events.length);
     try {
-      await this.#store.append({
+      const stored = this.#store.append({
         runId: this.runId,
         token: this.token,
         version: seq,
@@ -179,6 +213,8 @@ export class Journal {
         deadLetters: deadLetters.length === 0 ? undefined : deadLetters,
         signalsTaken: signalsTaken.length === 0 ? undefined : signalsTaken,
       });
+      // Asked for at once, so that both are stored in one go. Whoever parks or ends the run has given its lease back.
+      await Promise.all([stored, status === "running" && this.#snapshots.isDue ? this.#takeSnapshot() : null]);
     } catch (error) {
       throw this.#break(error);
     }
@@ -192,6 +228,22 @@ export class Journal {
   async record(event: RunEvent): Promise<void> {
     this.stage(event);
     await this.commit();
+  }
+
+  /**
+   * Reads in what a snapshot has only noted: the outputs of invocations and of the steps that they have made. Whoever
+   * works on outputs of an earlier life asks for them first.
+   */
+  async load(keys: Iterable<string>): Promise<void> {
+    if (!this.isNoted) return;
+    const noted = new Map(Array.from(keys, (key) => [key, notesOf(this.state, key)]));
+    const notes = [...new Set([...noted.values()].flat())];
+    if (notes.length === 0) return;
+    const values = await readNoted(this.#store, this.runId, notes);
+    const lost = notes.filter((note) => !values.has(note)).map((note) => placeOf(note).seq);
+    if (lost.length > 0) throw await this.#loseValue(Math.min(...lost));
+    this.#values.learn(values);
+    for (const key of noted.keys()) replaceNotes(this.state, key, values);
   }
 
   /** Refuses everything from now on: the lease is lost or the engine closes. */
@@ -228,79 +280,75 @@ export class Journal {
   #replay(row: ClaimedRun, records: readonly IntactRecord[]): void {
     for (const { events, checksum } of records) {
       for (const event of events) applyEvent(this.state, event);
+      this.#values.add(this.#version, events);
+      this.#snapshots.count(events.length);
       this.#checksum = checksum;
       this.#version++;
     }
     if (this.#version > 0) this.#storedStatus = row.status;
   }
 
+  /** Stores the whole state as a record of its own, where it is small enough by now. */
+  #takeSnapshot(): Promise<void> | null {
+    const body = encodeSnapshot(this.#values.noted(this.state));
+    if (!this.#snapshots.take(body.length)) return null;
+    const snapshotAfter = this.#checksum;
+    const version = this.#version++;
+    this.#checksum = link(snapshotAfter, version, body);
+    const { runId, token } = this;
+    return this.#store.append({ runId, token, version, body, checksum: this.#checksum, snapshotAfter });
+  }
+
+  /** What a snapshot had only noted is damaged: the run goes on from before it when it is taken up again (C6.7). */
+  async #loseValue(seq: number): Promise<unknown> {
+    const error = new StoreCorruptError(
+      `Record ${seq} of run "${this.runId}" is damaged, and a value in it is needed. Run it again with the same id: it goes on from what was recorded before.`,
+    );
+    this.#report(seq, "a value that is needed from it does not fit its checksum");
+    await this.#store.setAside(this.runId, this.token, seq);
+    return this.#break(error);
+  }
+
   // What comes after the damage cannot be trusted either: its chain hangs on the damaged record (C6.7).
   async #setAside(intact: number, found: number, written: number): Promise<void> {
     if (intact < found) await this.#store.setAside(this.runId, this.token, intact);
     const why = intact < found ? "its checksum does not fit its content and place" : vanishedTail(intact, written)!;
-    this.#runtime.events.emit?.("journal.damaged", { runId: this.runId, seq: intact, why });
+    this.#report(intact, why);
     if (intact > 0) return;
     throw new StoreCorruptError(
       `The journal of run "${this.runId}" is damaged from its first record on; nothing of it can be used. Start the work again under another run id.`,
     );
   }
-}
 
-/** A record that is what was written in its place, with what it says. */
-export interface IntactRecord {
-  readonly checksum: number;
-  readonly events: readonly RunEvent[];
-}
-
-/** The records of a run up to the first one that is damaged or out of place. */
-export function* intactRecords(runId: string, records: readonly StoredRecord[]): Generator<IntactRecord, void> {
-  let checksum = firstLink(runId);
-  for (const [i, record] of records.entries()) {
-    checksum = link(checksum, i, record.body);
-    if (record.seq !== i || record.checksum !== checksum) return;
-    yield { checksum, events: decodeEvents(record.body) };
+  #report(seq: number, why: string): void {
+    this.#runtime.events.emit?.("journal.damaged", { runId: this.runId, seq, why });
   }
 }
 
-/** What to say of a journal that ends before a record that is known to have been written; undefined for a whole one. */
-export function vanishedTail(intact: number, written: number): string | undefined {
-  if (intact >= written) return undefined;
-  return `the newest ${written - intact} of ${written} records known to have been written are gone`;
+/** A claim on a run to open its journal. */
+export interface JournalClaim extends Claim {
+  readonly snapshots?: SnapshotOptions | undefined;
+  /** Read all of it, also where there is a snapshot. */
+  readonly isWhole?: boolean;
 }
 
-/** Fields of events that are encoded values. */
-export const VALUES: Partial<Record<RunEvent["kind"], string>> = {
-  run_started: "input",
-  invocation_completed: "output",
-  step_completed: "output",
-};
-
-/**
- * Events as text: a line of JSON, then the encoded values one after the other, each named in the line by its length.
- * A value is already JSON, and putting it into JSON once more would double its quotes and its cost.
- */
-function encodeEvents(events: readonly RunEvent[]): string {
-  let values = "";
-  const heads = events.map((event) => {
-    const field = VALUES[event.kind];
-    if (field === undefined) return event;
-    const value = (event as unknown as Record<string, string>)[field]!;
-    values += value;
-    return { ...event, [field]: value.length };
-  });
-  return `${JSON.stringify(heads)}\n${values}`;
+/** What a journal is read from: nothing, or the state of a snapshot, and the records from there on. */
+interface Beginning {
+  readonly state: RunState;
+  readonly snapshot: Snapshot | null;
+  readonly found: readonly StoredRecord[];
 }
 
-function decodeEvents(body: Uint8Array): RunEvent[] {
-  const text = utf8Text(body);
-  const newline = text.indexOf("\n");
-  const heads = JSON.parse(text.slice(0, newline)) as RunEvent[];
-  let from = newline + 1;
-  for (const event of heads) {
-    const field = VALUES[event.kind];
-    if (field === undefined) continue;
-    const values = event as unknown as Record<string, string | number>;
-    values[field] = text.slice(from, (from += values[field] as number));
-  }
-  return heads;
+async function fromStart(store: Store, { runId, version, head }: ClaimedRun): Promise<Beginning> {
+  const isNew = version === 0 && head.version === 0;
+  return { state: newRunState(), snapshot: null, found: isNew ? [] : await store.read(runId) };
+}
+
+/** The newest snapshot, where there is one and it can be used. */
+async function fromSnapshot(store: Store, { runId, snapshot }: ClaimedRun): Promise<Beginning | undefined> {
+  if (snapshot === null) return undefined;
+  const found = await store.read(runId, snapshot.seq);
+  const [first] = intactRecords(found.slice(0, 1), snapshot);
+  const state = first && decodeSnapshot(first.body);
+  return state && { state, snapshot, found };
 }

@@ -2,6 +2,7 @@ import { callFrom } from "../core/call.ts";
 import type { HoldfastError } from "../core/errors.ts";
 import { Slots } from "../core/slots.ts";
 import { isEnded, type Signal, type Store } from "../core/store.ts";
+import { invocationKey } from "../workflow/invocation-id.ts";
 import { Readiness } from "../workflow/ready.ts";
 import { type RunState, wakingOf } from "../workflow/run-state.ts";
 import { isDegraded } from "./announce.ts";
@@ -17,7 +18,7 @@ import { RunBudgets } from "./node-budget.ts";
 import { isDead, newOwner } from "./owner.ts";
 import { Pause } from "./pause.ts";
 import type { ActiveRun, CancelInner, EngineSettings, RunInner } from "./run.ts";
-import { resultOf, type RunResult } from "./run-result.ts";
+import { resultOf, type RunResult, servedEnds, type ServedEnds } from "./run-result.ts";
 import { walk } from "./walk.ts";
 
 /** A run under way in this process. */
@@ -102,7 +103,7 @@ export class Lives {
       try {
         const life = await this.#live(runId, active, current);
         resumed ??= life.resumed;
-        if (life.state.status !== "waiting") return await this.#resultOf(runId, active, life.state, resumed);
+        if (life.state.status !== "waiting") return await this.#resultOf(runId, active, life, resumed);
         pause.end();
         current = { input: life.state.input };
         ({ wakeAt } = wakingOf(life.state));
@@ -119,10 +120,10 @@ export class Lives {
     }
   }
 
-  async #resultOf(runId: string, active: Active, state: RunState, resumed: boolean): Promise<RunResult> {
+  async #resultOf(runId: string, active: Active, { state, ends }: Life, resumed: boolean): Promise<RunResult> {
     const isWhole = state.status === "completed" && !isDegraded(state);
     const letters = isWhole || state.status === "cancelled" ? [] : await this.#store.deadLetters({ runId });
-    return await resultOf(runId, active.prepared.plan, state, this.#settings, letters, resumed);
+    return await resultOf(runId, active.prepared.plan, state, this.#settings, letters, resumed, ends);
   }
 
   /** A run that was not begun here, because somebody else has it or it is another one, has not stopped. */
@@ -141,6 +142,7 @@ export class Lives {
   async #live(runId: string, active: Active, errand: Errand): Promise<Life> {
     const { plan, guards } = active.prepared;
     let journal: Journal | undefined;
+    let readiness: Readiness | undefined;
     let hasSlot = false;
     // Tells the nodes of this life to stop, where the run is cancelled or the life cannot go on.
     const scope = new AbortController();
@@ -166,7 +168,7 @@ export class Lives {
         if (!isSettled(journal, errand)) {
           redriving ??= await this.#stage(active, journal, errand);
           if (resumed) this.hand(active, await this.#store.signals({ runId }));
-          const readiness = new Readiness(plan, journal.state);
+          readiness = new Readiness(plan, journal.state);
           const { mailbox } = active;
           const settings = this.#settings;
           const budgets = new RunBudgets(plan.definition, journal.state, settings.runtime);
@@ -178,7 +180,10 @@ export class Lives {
           });
         }
       }
-      return { state: journal.state, resumed };
+      const { state } = journal;
+      const ends = servedEnds(plan, state, readiness);
+      await journal.load(ends.flatMap(([, served]) => (served ? [invocationKey(served.id)] : [])));
+      return { state, resumed, ends };
     } catch (error) {
       if (active.journal === journal) journal?.abandon(error);
       scope.abort(error);
@@ -206,6 +211,7 @@ export class Lives {
       workflowId: plan.definition.id,
       owner: this.#owner,
       leaseMs: this.#leaseMs,
+      snapshots: this.#settings.snapshots,
       isDead,
       reopen: "redrive" in errand,
     });
@@ -216,6 +222,8 @@ export class Lives {
         // A reference is stored for a large one; one that was read from the journal itself is the same reference.
         const input = given === state.input ? given : await this.#settings.values.load(state.input);
         checkSameRun(runId, plan, { ...state, input }, given);
+        // A migration may work on any output.
+        if (journal.isNoted && state.fingerprint !== plan.fingerprint) await journal.load(state.invocations.keys());
         if (isSettled(journal, errand)) checkSameDefinition(runId, plan, state);
         else await definitionChanges(runId, plan, state, this.#settings, 0);
       }
@@ -245,6 +253,8 @@ interface Life {
   readonly state: RunState;
   /** Whether it found work of an earlier one. */
   readonly resumed: boolean;
+  /** What gives its output, where it has completed. */
+  readonly ends: ServedEnds;
 }
 
 /** Whether nothing of what is asked for is left to do. */

@@ -28,11 +28,12 @@ interface Recipe {
   readonly make: (values: readonly unknown[]) => unknown;
 }
 
-function recipeOf({ plan, readiness, journal }: ActiveRun, id: InvocationId): Recipe {
+function recipeOf(run: ActiveRun, id: InvocationId): Recipe {
+  const { plan, readiness, journal } = run;
   const { fork } = journal.state;
   if (fork?.input !== undefined && fork.node === id.node && id.iteration === 0)
     return { stored: [fork.input], make: ([input]) => input };
-  const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
+  const { by } = journal.state.invocations.get(invocationKey(id)) ?? {};
   if (by !== undefined) {
     const source = readiness.servedBy(by)!;
     const edge = source.handoff === id.node ? null : edgeFrom(plan.nodes.get(source.id.node)!, id.node);
@@ -40,12 +41,26 @@ function recipeOf({ plan, readiness, journal }: ActiveRun, id: InvocationId): Re
   }
   const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
   if (edges.length === 0) return { stored: [journal.state.input], make: ([input]) => input };
-  const visits = from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
+  const visits = sourcesOf(run, id);
   const stored = visits.map((visit) => readiness.servedBy(visit)!.output);
   if (edges.length === 1) return { stored, make: ([output]) => inputFrom(edges[0]!, output) };
   const placeOf = new Map(visits.map((visit, place) => [invocationIdOf(visit).node, place]));
   const delivering = edges.filter((edge) => placeOf.has(edge.from));
   return { stored, make: (outputs) => gatherInput(delivering, (source) => outputs[placeOf.get(source)!]) };
+}
+
+/** The visits that the input of an invocation comes from. */
+function sourcesOf({ plan, journal }: ActiveRun, id: InvocationId): readonly string[] {
+  const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
+  if (by !== undefined) return [by];
+  const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
+  return from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
+}
+
+/** The invocations whose outputs an invocation works on, itself among them: it has made steps. */
+export function workedOn(run: ActiveRun, id: InvocationId): string[] {
+  const served = sourcesOf(run, id).flatMap((visit) => run.readiness.servedBy(visit) ?? []);
+  return [id, ...served.map((source) => source.id)].map(invocationKey);
 }
 
 function edgeFrom(source: PlannedNode, to: string): EdgeDefinition | null {

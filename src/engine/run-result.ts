@@ -61,6 +61,7 @@ export async function resultOf(
   reading: Reading,
   deadLetters: DeadLetter[],
   resumed: boolean,
+  ends: ServedEnds,
 ): Promise<RunResult> {
   const { status } = state;
   if (status !== "completed" && status !== "failed" && status !== "cancelled")
@@ -71,7 +72,7 @@ export async function resultOf(
     workflowId: state.workflowId,
     status,
     success: status === "completed",
-    output: status === "completed" ? await outputOf(plan, state, reading) : undefined,
+    output: status === "completed" ? await outputOf(ends, reading) : undefined,
     ...(error !== undefined && { error }),
     degraded: isDegraded(state),
     costUsd: [...state.spent].reduce((sum, [node, spent]) => sum + dollarsOf(plan.definition, node, spent), 0),
@@ -102,22 +103,28 @@ function errorOf(runId: string, state: RunState): WorkflowExecutionError {
   );
 }
 
-async function outputOf(plan: Plan, state: RunState, { codec, values }: Reading): Promise<unknown> {
-  const readiness = new Readiness(plan, state);
-  readiness.atStart();
-  for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
-  const valuesOf = async (served: readonly CompletedInvocation[]): Promise<unknown[]> => {
-    const loaded = values.loadAll(served.map(({ output }) => output));
-    return (loaded instanceof Promise ? await loaded : loaded).map((encoded) => codec.decode(encoded));
-  };
-  if (plan.handsOff || plan.ends.length === 1) {
-    const last = plan.handsOff ? readiness.lastHome : readiness.lastOf(plan.ends[0]!);
-    return last && (await valuesOf([last]))[0];
+/** The invocations that give the output of a run, by end node; by no name where any node may end it. */
+export type ServedEnds = readonly (readonly [string, CompletedInvocation | undefined])[];
+
+/** Whoever has walked the run knows how far it has come; otherwise that is worked out anew. */
+export function servedEnds(plan: Plan, state: RunState, walked: Readiness | undefined): ServedEnds {
+  if (state.status !== "completed") return [];
+  const readiness = walked ?? new Readiness(plan, state);
+  if (walked === undefined) {
+    readiness.atStart();
+    for (const key of state.ended) readiness.afterEnd(state.invocations.get(key)!);
   }
+  if (plan.handsOff) return [["", readiness.lastHome]];
+  return plan.ends.map((node) => [node, readiness.lastOf(node)]);
+}
+
+async function outputOf(ends: ServedEnds, { codec, values }: Reading): Promise<unknown> {
   // Ends that were passed over have no field.
-  const served = plan.ends.flatMap((node) => readiness.lastOf(node) ?? []);
-  const outputs = await valuesOf(served);
-  return Object.fromEntries(served.map(({ id }, i) => [id.node, outputs[i]]));
+  const served = ends.flatMap(([node, last]) => (last === undefined ? [] : [{ node, last }]));
+  const loaded = values.loadAll(served.map(({ last }) => last.output));
+  const outputs = (loaded instanceof Promise ? await loaded : loaded).map((encoded) => codec.decode(encoded));
+  if (ends.length === 1) return outputs[0];
+  return Object.fromEntries(served.map(({ node }, i) => [node, outputs[i]]));
 }
 
 function stepsOf(plan: Plan, state: RunState): AgentStep[] {

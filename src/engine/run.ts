@@ -11,6 +11,7 @@ import type { RunBudgets } from "./node-budget.ts";
 import type { LargeValues } from "./large-values.ts";
 import type { NodeGuards } from "./node-policies.ts";
 import type { RunResult } from "./run-result.ts";
+import type { SnapshotOptions } from "./snapshot-schedule.ts";
 
 /** How a run is carried out, the same for all runs of an engine. */
 export interface EngineSettings {
@@ -22,6 +23,7 @@ export interface EngineSettings {
   readonly maxCrashes: number;
   /** How often a dead letter may be redriven before it is quarantined. */
   readonly maxRetries: number;
+  readonly snapshots: SnapshotOptions;
 }
 
 /** Carries out the run of a workflow that is a node of another one, and gives its output. */

@@ -83,7 +83,8 @@ async function carriedOut(
   for (const { at, moment } of sketch.deaths) {
     const handle = world.handle();
     handle.dieAt(at, moment);
-    const life = world.finish(world.engine({ store: handle }).run(workflow, "in", { runId: "r" }));
+    const snapshots = { minEvents: 1 + (sketch.seed % 4), bytesPerEvent: Infinity };
+    const life = world.finish(world.engine({ store: handle, snapshots }).run(workflow, "in", { runId: "r" }));
     const lived = await life.then(
       () => true,
       () => false,

@@ -5,6 +5,7 @@ import { StoreCorruptError } from "../core/errors.ts";
 import { aBoolean, checkOptions, durationMs, type Rules } from "../core/options.ts";
 import type { StoredRecord } from "../core/record.ts";
 import type { Store } from "../core/store.ts";
+import { isSnapshot } from "./snapshot.ts";
 
 export interface SweepOptions {
   /** How old a blob must be to be deleted. @default 86400000 */
@@ -28,7 +29,9 @@ export async function sweepBlobs(store: Store, blobs: Blobs, clock: Clock, optio
   if (strays.size === 0) return [];
 
   for (const { runId } of await store.list({ limit: Infinity })) {
-    const records = (await store.read(runId)).map((record) => textOf(runId, record));
+    // A snapshot names nothing that the records before it do not name, too.
+    const told = (await store.read(runId)).filter(({ body }) => !isSnapshot(body));
+    const records = told.map((record) => textOf(runId, record));
     // Whoever takes one meanwhile puts what it brings anew. A run that has ended may still have some.
     const signals = (await store.signals({ runId })).map(({ payload }) => payload);
     for (const text of [...records, ...signals]) for (const name of blobsNamedIn(text)) strays.delete(name);

@@ -1,6 +1,7 @@
 import type { Timer } from "../core/clock.ts";
 import { storedError } from "../core/errors.ts";
 import { invocationKey } from "../workflow/invocation-id.ts";
+import { sleeps } from "../workflow/plan.ts";
 import type { Activation } from "../workflow/ready.ts";
 import { type Invocation, isOpen } from "../workflow/run-state.ts";
 import { asksForCompensation } from "./cancellation.ts";
@@ -25,6 +26,9 @@ const PARK_MS = 2000;
  */
 export async function walk(run: ActiveRun): Promise<void> {
   const { journal, readiness, plan } = run;
+  // How long a node waits may follow from its input, and is worked out while events are staged, with no time to read.
+  if (journal.isNoted && [...plan.nodes.values()].some(({ definition }) => sleeps(definition.run)))
+    await journal.load(journal.state.ended);
   const { signal } = run.scope;
   const { clock } = run.settings.runtime;
   const inbox = new Inbox<Settled>();

@@ -109,10 +109,10 @@ export class MemoryStore implements Store {
     return structuredClone(this.#runs.get(runId)?.row);
   }
 
-  async read(runId: string, from = 0): Promise<StoredRecord[]> {
+  async read(runId: string, from = 0, to: number = Infinity): Promise<StoredRecord[]> {
     this.#check();
     const records = this.#runs.get(runId)?.records ?? [];
-    return records.slice(from).map((record) => ({ ...record, body: record.body.slice() }));
+    return records.slice(from, to).map((record) => ({ ...record, body: record.body.slice() }));
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {
@@ -189,8 +189,9 @@ export class MemoryStore implements Store {
     return structuredClone([...this.#signals.values()].filter(isAskedFor));
   }
 
-  async prune({ workflowId, endedBefore = -Infinity, keep = Infinity, limit = 1000 }: PruneFilter): Promise<string[]> {
+  async prune(filter: PruneFilter): Promise<string[]> {
     this.#check();
+    const { workflowId, endedBefore = -Infinity, keep = Infinity, limit = 1000, dryRun = false } = filter;
     const now = this.#clock.wallNow();
     const unsettled = new Set([...this.#letters.values()].filter((letter) => !isSettled(letter)).map((it) => it.runId));
     const newer = new Map<string, number>();
@@ -207,6 +208,7 @@ export class MemoryStore implements Store {
       .reverse()
       .slice(0, limit)
       .map(({ runId }) => runId);
+    if (dryRun) return ids;
     for (const runId of ids) this.#runs.delete(runId);
     const deleted = new Set(ids);
     for (const { id, runId } of this.#letters.values()) if (deleted.has(runId)) this.#letters.delete(id);

@@ -80,7 +80,7 @@ const STATEMENTS = {
   forgetSnapshot:
     "UPDATE holdfast_runs SET snapshot_seq = NULL, snapshot_previous = NULL WHERE num = ? AND snapshot_seq >= ?",
   records: `SELECT seq, checksum, body FROM holdfast_records
-    WHERE run = (SELECT num FROM holdfast_runs WHERE id = ?) AND seq >= ? ORDER BY seq`,
+    WHERE run = (SELECT num FROM holdfast_runs WHERE id = ?) AND seq >= ? AND seq < ? ORDER BY seq`,
   copyAside: `INSERT INTO holdfast_damaged_records SELECT ?, run, seq, checksum, body FROM holdfast_records WHERE run = ? AND seq >= ?`,
   deleteFrom: "DELETE FROM holdfast_records WHERE run = ? AND seq >= ?",
   putDeadLetter: `INSERT INTO holdfast_dead_letters (id, run, workflow, node, status, created_at, code, settled, body)

@@ -23,7 +23,7 @@ import { noTakerError } from "./refusals.ts";
 import { Appends, type KnownRuns, putLetter } from "./sqlite-appends.ts";
 import { SqliteFile } from "./sqlite-file.ts";
 import { listLetters, listRuns } from "./sqlite-lists.ts";
-import { LETTERS_AT_ONCE, pruneRuns } from "./sqlite-retention.ts";
+import { LETTERS_AT_ONCE, prunableRuns, pruneRuns } from "./sqlite-retention.ts";
 import { idText, prepareTables } from "./sqlite-schema.ts";
 import { SqliteSharedState } from "./sqlite-shared-state.ts";
 import { prepareStatements, rowOf, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
@@ -149,8 +149,8 @@ export class SqliteStore implements Store {
     });
   }
 
-  async read(runId: string, from = 0): Promise<StoredRecord[]> {
-    const records = this.#file.read((statements) => statements.records.all(idText(runId), from)) as StoredRecord[];
+  async read(runId: string, from = 0, to: number = Infinity): Promise<StoredRecord[]> {
+    const records = this.#file.read(({ records }) => records.all(idText(runId), from, to)) as StoredRecord[];
     // libsql gives the bytes of a blob as a bare ArrayBuffer, node:sqlite as a Uint8Array.
     return records.map(({ seq, body, checksum }) => ({ seq, body: new Uint8Array(body), checksum }));
   }
@@ -219,7 +219,11 @@ export class SqliteStore implements Store {
     return rows.map(({ body }) => JSON.parse(body) as Signal);
   }
 
-  prune(filter: PruneFilter): Promise<string[]> {
+  async prune(filter: PruneFilter): Promise<string[]> {
+    if (filter.dryRun === true)
+      return this.#file
+        .read((statements) => prunableRuns(statements, filter, this.#clock.wallNow()))
+        .map(({ runId }) => runId);
     return this.#file.write((appends): string[] => {
       appends.store();
       const gone = pruneRuns(this.#file.statements, filter, this.#clock.wallNow());

@@ -13,6 +13,7 @@ import { FORMS } from "./engine-form-cases.ts";
 import { RECOVERY } from "./engine-recovery-cases.ts";
 import { REDRIVES } from "./engine-redrive-cases.ts";
 import { SCHEMAS } from "./engine-schema-cases.ts";
+import { SNAPSHOTS } from "./engine-snapshot-cases.ts";
 import { REPORTS } from "./engine-report-cases.ts";
 import { VALUES } from "./engine-value-cases.ts";
 import { WALKS } from "./engine-walk-cases.ts";
@@ -65,6 +66,7 @@ export function engineContract<W>(subject: EngineSubject<W>): ContractCase[] {
     INNER_RUNS,
     PAUSES,
     REDRIVES,
+    SNAPSHOTS,
   ].flatMap((cases: EngineCases) =>
     Object.entries(cases).map(([title, check]) => ({ title, run: () => EngineWorld.run(subject, check) })),
   );

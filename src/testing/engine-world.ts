@@ -103,6 +103,7 @@ export interface EngineLimits {
   pauseMs?: number;
   blobs?: Blobs;
   journaledBytes?: number;
+  snapshots?: { minEvents?: number; bytesPerEvent?: number };
 }
 
 /** An engine and what it needs, as somebody who tests it hands it in. */

@@ -76,9 +76,9 @@ export class FaultyStore implements Store {
     return this.#store.get(runId);
   }
 
-  async read(runId: string, from?: number): Promise<StoredRecord[]> {
+  async read(runId: string, from?: number, to?: number): Promise<StoredRecord[]> {
     this.#check();
-    return this.onRead(runId, await this.#store.read(runId, from));
+    return this.onRead(runId, await this.#store.read(runId, from, to));
   }
 
   async setAside(runId: string, token: number, seq: number): Promise<void> {

@@ -2,7 +2,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import type { DeadLetter, RunStatus, Store } from "../core/store.ts";
 import { rejection } from "./contract-case.ts";
 import type { FakeClock } from "./fake-clock.ts";
-import { appendOf, claimOf, LEASE_MS, letterOf, signalOf, type StoreCases } from "./store-bench.ts";
+import { appendOf, claimOf, everything, LEASE_MS, letterOf, signalOf, type StoreCases } from "./store-bench.ts";
 
 const DISCARDED: Partial<DeadLetter> = { status: "permanent_failure", discarded: { reason: "old", at: 1 } };
 
@@ -41,6 +41,26 @@ export const RETENTION: StoreCases = {
     equal(await left(store), "young parked open");
     deepEqual(await store.prune({ endedBefore: start + 60 }), []);
     deepEqual(await store.prune({ endedBefore: Infinity }), ["young"]);
+  },
+
+  "a dry run says which runs would go, all of them where it is not limited, and deletes none (C6.9)": async ({
+    store,
+    clock,
+  }) => {
+    await endRuns(store, clock, [
+      ["a", "completed"],
+      ["open", "running"],
+      ["b", "failed"],
+      ["c", "cancelled"],
+    ]);
+    const before = await everything(store, "a");
+    deepEqual(await store.prune({ keep: 1, dryRun: true }), ["a", "b"]);
+    deepEqual(await store.prune({ keep: 0, dryRun: true, limit: 1 }), ["a"]);
+    deepEqual(await store.prune({ endedBefore: Infinity, dryRun: true, limit: Infinity }), ["a", "b", "c"]);
+    deepEqual(await store.prune({ dryRun: true }), []);
+    equal(await left(store), "c b open a");
+    deepEqual(await everything(store, "a"), before);
+    deepEqual(await store.prune({ keep: 0, dryRun: false, limit: Infinity }), ["a", "b", "c"]);
   },
 
   "of each workflow the newest ended runs are kept, as many as are asked for (C6.9)": async ({ store, clock }) => {

@@ -23,13 +23,17 @@ export function outlineOf({ id, version, nodes, edges, fallbacks }: WorkflowDefi
     ...(any.length > 0 && { any: any.sort() }),
     ...(handoffs.length > 0 && { handoffs }),
   };
-  outline.edges.sort(byText);
-  outline.handoffs?.sort(byText);
+  outline.edges = sortedByText(outline.edges);
+  if (outline.handoffs !== undefined) outline.handoffs = sortedByText(outline.handoffs);
   return JSON.stringify(outline);
 }
 
-function byText(a: object, b: object): number {
-  return JSON.stringify(a) < JSON.stringify(b) ? -1 : 1;
+/** Each is turned into text once: a graph of thousands of edges would else spend most of its planning on that. */
+function sortedByText<T>(all: readonly T[]): T[] {
+  return all
+    .map((one) => ({ one, text: JSON.stringify(one) }))
+    .sort((a, b) => (a.text < b.text ? -1 : 1))
+    .map(({ one }) => one);
 }
 
 /** An outline in eight characters. */

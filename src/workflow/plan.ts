@@ -73,7 +73,8 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
     ...edgeProblems(definition, back),
     ...fallbackProblems(definition),
     ...policyProblems(definition),
-    ...loopProblems(definition),
+    // Without an arrow that leads back there is no loop to look at.
+    ...(back.size === 0 ? [] : loopProblems(definition)),
   ];
   if (problems.length > 0) throw new WorkflowDefinitionError(definition.id, problems);
 
@@ -207,6 +208,7 @@ function edgeProblems({ nodes, edges }: WorkflowDefinition, back: ReadonlySet<Ar
 
 function fallbackProblems(definition: WorkflowDefinition): string[] {
   const { nodes, edges, fallbacks } = definition;
+  if (fallbacks.length === 0) return [];
   const problems: string[] = [];
   const ids = new Set(nodes.map((node) => node.id));
   for (const { from, to } of edges) {
@@ -236,13 +238,13 @@ function fallbackProblems(definition: WorkflowDefinition): string[] {
 
 /** A loop must have a way not to go round once more: an edge with a condition, or a node that hands off. */
 function loopProblems({ nodes, edges }: WorkflowDefinition): string[] {
-  const ids = nodes.map((node) => node.id);
+  const ids = new Set(nodes.map((node) => node.id));
   const handing = new Set(nodes.filter(({ handoffTo }) => handoffTo.length > 0).map((node) => node.id));
   const always = grouped(
-    edges.filter(({ from, to, when }) => when === undefined && !handing.has(from) && ids.includes(to)),
+    edges.filter(({ from, to, when }) => when === undefined && !handing.has(from) && ids.has(to)),
     (edge) => edge.from,
   );
-  const cycle = findCycle(ids, (id) => (always.get(id) ?? []).map(({ to }) => to));
+  const cycle = findCycle([...ids], (id) => (always.get(id) ?? []).map(({ to }) => to));
   if (cycle === undefined) return [];
   return [
     `the nodes ${chain(cycle)} form a loop that nothing ends. Give one of its edges a condition: connect(from, to, mapping, { when }).`,

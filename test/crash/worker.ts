@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { intactRecords } from "../../src/engine/journal.ts";
+import { intactRecords, startOf } from "../../src/engine/records.ts";
 import { SqliteStore } from "../../src/stores/sqlite.ts";
 import { invocationKey } from "../../src/workflow/invocation-id.ts";
 import { CallLog } from "../../src/testing/call-log.ts";
@@ -76,7 +76,7 @@ export async function storedEnds(path: string, runId: string): Promise<Set<strin
   const store = new SqliteStore(path);
   try {
     const ends = new Set<string>();
-    for (const { events } of intactRecords(runId, await store.read(runId))) {
+    for (const { events } of intactRecords(await store.read(runId), startOf(runId, null))) {
       for (const event of events) {
         if (event.kind === "invocation_completed" || event.kind === "invocation_failed")
           ends.add(invocationKey(event.id));
