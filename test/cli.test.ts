@@ -223,11 +223,11 @@ describe("the command line", () => {
   test("docs/cli.md tells of every command and option", async () => {
     const folder = project();
     const letters = ["list", "show", "stats", "export", "redrive", "discard"].map((name) => `dlq ${name}`);
-    const commands = ["run", "runs list", "runs show", ...letters, "prune", "doctor"];
+    const commands = ["run", "signal", "cancel", "runs list", "runs show", ...letters, "prune", "doctor"];
     const page = readFileSync(join(import.meta.dirname, "../docs/cli.md"), "utf8");
     const helps = await Promise.all(commands.map((command) => holdfast(folder, ...command.split(" "), "--help")));
     const options = helps.flatMap(({ out }) => [...out.matchAll(/--[a-z-]+/g)].map(([option]) => option));
-    expect(new Set(options).size).toBe(21);
+    expect(new Set(options).size).toBe(24);
     for (const wanted of [...commands.map((command) => `\`${command}`), ...options]) expect(page).toContain(wanted);
   });
 });

@@ -8,6 +8,7 @@ import type { RunResult } from "../engine/run-result.ts";
 import type { Plan } from "../workflow/plan.ts";
 import { watch } from "./live.ts";
 import { newProgress, type Progress } from "./progress.ts";
+import type { StoreChoice } from "./store-choice.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How the carrying out of a run ended here: with a result, or because somebody interrupted it. */
@@ -16,6 +17,7 @@ export type Ending = { result: RunResult; hadEnded: boolean } | { interruptedBy:
 /** What a run is carried out with. */
 export interface Place {
   terminal: Terminal;
+  choice: StoreChoice;
   store: Store;
   engine: Engine;
 }
@@ -25,7 +27,7 @@ export interface Place {
  * gives the lease back, so that anybody can resume the run.
  */
 export async function carryOut(
-  { terminal, store, engine }: Place,
+  { terminal, choice, store, engine }: Place,
   plan: Plan,
   runId: string,
   start: () => Promise<RunResult>,
@@ -35,6 +37,7 @@ export async function carryOut(
     plan,
     history: await readHistory(store, runId),
     now: systemClock.wallNow(),
+    store: choice.argument,
   });
   const watcher = await watch(terminal, progress);
   const { log } = terminal;

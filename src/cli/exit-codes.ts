@@ -1,6 +1,6 @@
 import { codeOf } from "../core/errors.ts";
 
-/** What a command ends with, the same for all of them. 5 is kept for runs that wait for an answer, which is planned. */
+/** What a command ends with, the same for all of them. 5 is kept for a run that waits and is not waited for, which is planned. */
 export const EXIT = { OK: 0, RUN_FAILED: 1, USAGE: 2, NOT_FOUND: 3, STORE: 4, SIGINT: 130, SIGTERM: 143 } as const;
 
 const OF_CODES: Record<string, number> = {

@@ -13,3 +13,8 @@ export function holderOf({ owner, leaseUntil }: RunRow): string | undefined {
 export function isInterrupted(row: RunRow): boolean {
   return row.status === "running" && holderOf(row) === undefined;
 }
+
+/** Whether a run that waits is due: its time has come, or it was told something. */
+export function isDue({ status, wakeAt }: RunRow): boolean {
+  return status === "waiting" && wakeAt !== null && wakeAt <= systemClock.wallNow();
+}

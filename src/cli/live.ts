@@ -52,7 +52,7 @@ async function liveRegion(terminal: Terminal, progress: Progress): Promise<Watch
   draw();
   return {
     onEvent(event) {
-      const line = isLasting(event) ? transition(progress, event) : undefined;
+      const line = isLasting(progress, event) ? transition(progress, event) : undefined;
       follow(progress, event);
       if (line !== undefined) above(line);
     },

@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from "commander";
 import { HoldfastError, messageOf } from "../core/errors.ts";
+import type { CancelCommand } from "./commands/cancel.ts";
 import type { DoctorCommand } from "./commands/doctor.ts";
 import type { PruneCommand } from "./commands/prune.ts";
 import type { RunCommand } from "./commands/run.ts";
 import type { ListRunsCommand, ShowRunCommand } from "./commands/runs.ts";
+import type { SignalCommand } from "./commands/signal.ts";
 import { addDlq } from "./dlq-commands.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { aCountOrNone, aDuration, limit, onStore } from "./option-words.ts";
@@ -36,6 +38,8 @@ function program(): Command {
       const { run } = await import("./commands/run.ts");
       exitCode = await run(terminal, file, options);
     });
+
+  addMessages(holdfast);
 
   const runs = holdfast.command("runs").description("list and show runs");
   onStore(runs.command("list"))
@@ -79,6 +83,32 @@ function program(): Command {
       exitCode = await doctor(terminal, options);
     });
   return holdfast;
+}
+
+/** Commands that tell a run something, wherever it is carried out. */
+function addMessages(holdfast: Command): void {
+  const file = (what: string): Option => new Option("--file <file>", `the file that exports the workflow: ${what}`);
+  onStore(holdfast.command("signal"))
+    .description("tell a run what one of its nodes waits for")
+    .argument("<run-id>")
+    .argument("<name>", "what the signal is called: the id of the node that waits for it, unless it says otherwise")
+    .option("--payload <json>", "what is said, as JSON, or @file for a file that holds JSON")
+    .option("--id <id>", "names what is said: under one id it is told once")
+    .addOption(file("what no node takes is refused then"))
+    .action(async (runId: string, name: string, options: SignalCommand) => {
+      const { signal } = await import("./commands/signal.ts");
+      exitCode = await signal(terminal, runId, name, options);
+    });
+  onStore(holdfast.command("cancel"))
+    .description("cancel a run, wherever it is carried out")
+    .argument("<run-id>")
+    .option("--reason <text>", "why, for whoever looks at the run later")
+    .option("--compensate", "undo what nodes have done that can be undone, newest first")
+    .addOption(file("a run that nobody carries out ends at once then"))
+    .action(async (runId: string, options: CancelCommand) => {
+      const { cancel } = await import("./commands/cancel.ts");
+      exitCode = await cancel(terminal, runId, options);
+    });
 }
 
 /** Tells why a command could not be carried out. Errors of ours say it all; of others the place is needed too. */

@@ -20,7 +20,7 @@ const plan = planWorkflow(workflow.definition);
 let progress: Progress;
 let seq: number;
 beforeEach(() => {
-  progress = newProgress({ runId: "m-1", plan, history: undefined, now: 1000 });
+  progress = newProgress({ runId: "m-1", plan, history: undefined, now: 1000, store: [] });
   seq = 0;
 });
 
@@ -118,7 +118,13 @@ describe("the live region", () => {
     const run = engine.run(down, undefined, { runId: "r" });
     await expect.poll(() => retryAt).toBeGreaterThan(0);
     const history = await readHistory(store, "r");
-    const resumed = newProgress({ runId: "r", plan: planWorkflow(down.definition), history, now: retryAt - 4000 });
+    const resumed = newProgress({
+      runId: "r",
+      plan: planWorkflow(down.definition),
+      history,
+      now: retryAt - 4000,
+      store: [],
+    });
     const lines = frame(resumed, retryAt - 3000, 100, 24).split("\n");
     expect(lines).toEqual([
       "w r: 1 of 2 nodes, 1 left, 1.0 s",
@@ -163,11 +169,48 @@ describe("a line for each transition", () => {
     [event("retry.scheduled", 0, { policy: "p" }), undefined],
     [event("run.completed", 0, { degraded: false }), undefined],
   ])("$type", (seen, line) => {
-    expect(transition(newProgress({ runId: "m-1", plan, history: undefined, now: 0 }), seen)).toBe(line);
+    expect(transition(newProgress({ runId: "m-1", plan, history: undefined, now: 0, store: [] }), seen)).toBe(line);
   });
 
   test("what a person must still see later is not only drawn in the region", () => {
-    expect(isLasting(event("node.failed", 0, {}))).toBe(true);
-    expect(isLasting(event("node.started", 0, {}))).toBe(false);
+    expect(isLasting(progress, event("node.failed", 0, {}))).toBe(true);
+    expect(isLasting(progress, event("node.started", 0, {}))).toBe(false);
+  });
+});
+
+describe("a node that waits", () => {
+  const approval = { nodeId: "approval", invocationId: "approval#0" };
+  const asked = (wakeAt: number | null, signal: string | null): HoldfastEvent =>
+    event("node.waiting", 1000, { ...approval, wakeAt, signal });
+
+  test("has a row that counts down, or says for what it waits (C5.2)", () => {
+    follow(progress, event("node.started", 1000, approval));
+    follow(progress, asked(5000, null));
+    expect(drawn(2000)[1]).toBe("  approval  waits for another 3.0 s");
+    follow(progress, asked(null, "answer"));
+    expect(drawn(2000)[1]).toBe("  approval  waits for the signal answer");
+    follow(progress, asked(62_000, "answer"));
+    expect(drawn(2000)[1]).toBe("  approval  waits for the signal answer, for another 1 min 0 s at most");
+    follow(progress, event("node.completed", 2000, { ...approval, attempts: 1 }));
+    expect(drawn(2000)).toHaveLength(1);
+  });
+
+  test("is told of for good where it waits for a signal, with the command that sends it (C5.2)", () => {
+    const told = { ...progress, store: ["--store", "a b.db"] };
+    expect(transition(told, asked(null, "answer"))).toBe(
+      "approval waits for the signal answer. Send it with:\n  npx holdfast signal m-1 answer --store 'a b.db' --payload JSON",
+    );
+    expect(transition(told, asked(0, null))).toBe("approval waits until 1970-01-01T00:00:00.000Z");
+    expect([isLasting(told, asked(null, "answer")), isLasting(told, asked(0, null))]).toEqual([true, false]);
+  });
+
+  test("in a run inside this one is told of under the id of that run, and no other run is (C5.2)", () => {
+    const inside = { ...asked(null, "answer"), runId: "m-1/ship#0" } as HoldfastEvent;
+    expect(transition(progress, inside)).toBe(
+      "approval of m-1/ship#0 waits for the signal answer. Send it with:\n  npx holdfast signal 'm-1/ship#0' answer --payload JSON",
+    );
+    expect(transition(progress, { ...inside, runId: "m-12" } as HoldfastEvent)).toBeUndefined();
+    follow(progress, inside);
+    expect(drawn(2000)).toHaveLength(1);
   });
 });

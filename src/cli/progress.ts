@@ -2,6 +2,7 @@ import type { HoldfastEvent } from "../core/events.ts";
 import type { RunHistory } from "../engine/history.ts";
 import type { Plan } from "../workflow/plan.ts";
 import { invocationIdOf, invocationKey } from "../workflow/invocation-id.ts";
+import { signalCommand, type Waiting, waitCountdown, waitText } from "./waiting.ts";
 import { clean, counted, cut, duration, said } from "./text.ts";
 
 /** What is known of a run while it is watched: a fold over its events, drawn by `frame`. Instants are wall clock. */
@@ -20,6 +21,8 @@ export interface Progress {
   readonly rows: Map<string, Row>;
   /** Breakers that are not closed, with their state. */
   readonly breakers: Map<string, string>;
+  /** The option that names the store again. */
+  readonly store: readonly string[];
 }
 
 interface Row {
@@ -28,23 +31,37 @@ interface Row {
   since: number;
   /** Set while a failed attempt waits for the next one. */
   retry: { at: number; why: string } | null;
+  /** Set while it waits for an instant or a signal. */
+  waiting?: Waiting;
 }
 
 /** Begins to watch a run, from where its history has brought it. */
-export function newProgress(of: { runId: string; plan: Plan; history: RunHistory | undefined; now: number }): Progress {
-  const { runId, plan, history, now } = of;
+export function newProgress(of: {
+  runId: string;
+  plan: Plan;
+  history: RunHistory | undefined;
+  now: number;
+  store: readonly string[];
+}): Progress {
+  const { runId, plan, history, now, store } = of;
   const { id: workflowId } = plan.definition;
   const rows = new Map<string, Row>();
   let done = 0;
   for (const [key, invocation] of history?.state.invocations ?? []) {
     if (invocation.status === "completed") done++;
-    if (invocation.status !== "waiting") continue;
+    const { attempts: attempt } = invocation;
     const name = nameOf({ nodeId: invocation.id.node, invocationId: key });
-    const { attempts: attempt, retryAt: at } = invocation;
-    rows.set(key, { name, attempt, since: now, retry: { at, why: lastFailure(history!, key) } });
+    if (invocation.status === "waiting") {
+      const retry = { at: invocation.retryAt, why: lastFailure(history!, key) };
+      rows.set(key, { name, attempt, since: now, retry });
+    } else if (invocation.status === "sleeping") {
+      const { wakeAt, signal } = invocation;
+      rows.set(key, { name, attempt, since: now, retry: null, waiting: { name, wakeAt, signal } });
+    }
   }
   const nodes = [...plan.nodes].filter(([id, { inbound }]) => inbound.length > 0 || plan.starts.includes(id)).length;
-  return { runId, workflowId, nodes, since: now, doneBefore: done, done, hasBegun: false, rows, breakers: new Map() };
+  const breakers = new Map<string, string>();
+  return { runId, workflowId, nodes, since: now, doneBefore: done, done, hasBegun: false, rows, breakers, store };
 }
 
 function lastFailure({ events }: RunHistory, key: string): string {
@@ -75,6 +92,12 @@ export function follow(progress: Progress, event: HoldfastEvent): void {
     case "attempt.started":
       rows.set(event.invocationId, { name: nameOf(event), attempt: event.attempt, since: event.at, retry: null });
       return;
+    case "node.waiting": {
+      const { invocationId, at, wakeAt, signal } = event;
+      const name = nameOf(event);
+      rows.set(invocationId, { name, attempt: 1, since: at, retry: null, waiting: { name, wakeAt, signal } });
+      return;
+    }
     case "attempt.failed": {
       const { invocationId, attempt, at, retryDelayMs, error } = event;
       rows.set(invocationId, {
@@ -118,23 +141,29 @@ export function frame(progress: Progress, now: number, columns: number, rows: nu
   return [heading, ...shown].map((line) => cut(clean(line), columns)).join("\n");
 }
 
-function rowText({ attempt, since, retry }: Row, now: number): string {
+function rowText({ attempt, since, retry, waiting }: Row, now: number): string {
+  if (waiting !== undefined) return waitCountdown(waiting, now);
   if (retry === null) return `attempt ${attempt}, ${duration(now - since)}`;
   return `attempt ${attempt} failed, next in ${duration(retry.at - now)}: ${retry.why}`;
 }
 
 /** An event as a line for a log, or undefined where it is not worth one. */
 export function transition(progress: Progress, event: HoldfastEvent): string | undefined {
-  if (isForeign(progress, event)) return undefined;
+  if (isForeign(progress, event)) return innerWait(progress, event);
   switch (event.type) {
     case "run.started":
       return `run ${clean(event.runId)} of ${clean(event.workflowId)} started`;
     case "run.resumed": {
       const interrupted = event.interrupted === 0 ? "" : `; ${counted(event.interrupted, "node")} had been interrupted`;
-      return `run ${clean(event.runId)} of ${clean(event.workflowId)} resumed${interrupted}`;
+      // Told once: a run that a signal wakes comes here again.
+      const waits = progress.hasBegun ? [] : waitsOf(progress);
+      const lines = waits.map((waiting) => waitLine(waiting, event.runId, progress.store));
+      return [`run ${clean(event.runId)} of ${clean(event.workflowId)} resumed${interrupted}`, ...lines].join("\n");
     }
     case "node.started":
       return `${nameOf(event)} started`;
+    case "node.waiting":
+      return waitLine({ ...event, name: nameOf(event) }, event.runId, progress.store);
     case "attempt.started":
       return `${nameOf(event)} attempt ${event.attempt}`;
     case "attempt.failed":
@@ -159,11 +188,37 @@ export function transition(progress: Progress, event: HoldfastEvent): string | u
   return undefined;
 }
 
+function waitsOf({ rows }: Progress): Waiting[] {
+  return [...rows.values()].flatMap(({ waiting }) => (waiting === undefined ? [] : [waiting]));
+}
+
+/** What a node waits for, and how to tell it where that is a signal. */
+function waitLine(waiting: Waiting, runId: string, store: readonly string[]): string {
+  const line = `${waiting.name} ${waitText(waiting)}`;
+  return waiting.signal === null ? line : `${line}. Send it with:\n  ${signalCommand(runId, waiting.signal, store)}`;
+}
+
+/** The only thing that is told of a run inside this one: nobody else would know whom to answer. */
+function innerWait({ runId, store }: Progress, event: HoldfastEvent): string | undefined {
+  if (event.type !== "node.waiting" || event.signal === null || !event.runId.startsWith(`${runId}/`)) return undefined;
+  return waitLine({ ...event, name: `${nameOf(event)} of ${clean(event.runId)}` }, event.runId, store);
+}
+
 /** Whether a transition should still be seen when the live region has moved on. */
-export function isLasting({ type }: HoldfastEvent): boolean {
-  return (
-    type === "node.failed" || type === "dead_letter.entered" || type === "value.large" || type === "journal.damaged"
-  );
+export function isLasting(progress: Progress, event: HoldfastEvent): boolean {
+  switch (event.type) {
+    case "node.failed":
+    case "dead_letter.entered":
+    case "value.large":
+    case "journal.damaged":
+      return true;
+    case "node.waiting":
+      return event.signal !== null;
+    case "run.resumed":
+      return !progress.hasBegun && waitsOf(progress).some(({ signal }) => signal !== null);
+    default:
+      return false;
+  }
 }
 
 /** Who works: the node, or a backup in its place. */

@@ -10,7 +10,8 @@ export class Cancellation extends HoldfastError {
   readonly compensate: boolean;
 
   constructor(reason: unknown, compensate: boolean) {
-    super("CANCELLED", messageOf(reason), { cause: reason });
+    // A reason that is a text is the message, and no cause.
+    super("CANCELLED", messageOf(reason), reason instanceof Error ? { cause: reason } : {});
     this.compensate = compensate;
   }
 }

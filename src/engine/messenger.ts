@@ -1,8 +1,8 @@
-import { codeOf, ConfigError } from "../core/errors.ts";
+import { codeOf, ConfigError, NotFoundError } from "../core/errors.ts";
 import { aBoolean, anId, checkId, checkOptions, type Rules, show } from "../core/options.ts";
 import { uniqueId } from "../core/random.ts";
 import { validate } from "../core/schema.ts";
-import type { Signal, Store } from "../core/store.ts";
+import { isEnded, type Signal, type Store } from "../core/store.ts";
 import type { NodeDefinition, WorkflowDefinition } from "../workflow/definition.ts";
 import type { ActiveRuns } from "./active-runs.ts";
 import { CANCEL, Cancellation } from "./cancellation.ts";
@@ -53,6 +53,9 @@ export class Messenger {
     const cancellation = new Cancellation(reason, compensate);
     const here = this.#runs.cancel(runId, cancellation);
     if (here !== undefined) return here;
+    const before = await this.#store.get(runId);
+    if (before !== undefined && isEnded(before.status))
+      throw new NotFoundError(`Run "${runId}" has ended (${before.status}) and cannot be cancelled any more.`);
     // Short, and read by whoever gets it at once: never among the blobs.
     const payload = this.#settings.codec.encode({ reason: cancellation.message, compensate }, "the reason");
     await this.#send(runId, CANCEL, payload, uniqueId());

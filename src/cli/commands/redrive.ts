@@ -175,7 +175,7 @@ function isInOrder({ skipped }: RedriveEntry): boolean {
 }
 
 async function carryOn(
-  { terminal, store, engine, plans, options }: Redriver,
+  { terminal, choice, store, engine, plans, options }: Redriver,
   letter: DeadLetter,
   terms: RedriveTerms,
 ): Promise<Ending> {
@@ -185,7 +185,7 @@ async function carryOn(
     throw new NotFoundError(
       `${options.file} exports no workflow "${workflowId}", which dead letter "${id}" belongs to.`,
     );
-  return carryOut({ terminal, store, engine }, plan, runId, () =>
+  return carryOut({ terminal, choice, store, engine }, plan, runId, () =>
     engine.deadLetters.redrive(id, { force: terms.force }),
   );
 }

@@ -1,11 +1,11 @@
-import { readFileSync } from "node:fs";
-import { codeOf, ConfigError, messageOf, NotFoundError, RunInUseError } from "../../core/errors.ts";
+import { ConfigError, NotFoundError, RunInUseError } from "../../core/errors.ts";
 import { checkId } from "../../core/options.ts";
 import { uniqueId } from "../../core/random.ts";
 import { createEngine } from "../../default-engine.ts";
 import { planWorkflow } from "../../workflow/plan.ts";
 import { carryOut } from "../carry-out.ts";
 import { conclude } from "../conclusion.ts";
+import { jsonOption } from "../json-option.ts";
 import { loadWorkflow } from "../load-workflow.ts";
 import { StoreChoice } from "../store-choice.ts";
 import type { Terminal } from "../terminal.ts";
@@ -25,7 +25,7 @@ export async function run(terminal: Terminal, file: string, options: RunCommand)
   if (resume && options.runId === undefined)
     throw new ConfigError("--resume needs --run-id: it says which run to go on with.");
   const runId = checkId("--run-id", options.runId ?? uniqueId());
-  const input = options.input === undefined ? undefined : parsedInput(options.input);
+  const input = options.input === undefined ? undefined : jsonOption("--input", "input", options.input);
   terminal.divertConsole();
   const workflow = await loadWorkflow(file, options.workflow);
   // Before the store is opened: a workflow that cannot run is to leave none behind.
@@ -36,7 +36,7 @@ export async function run(terminal: Terminal, file: string, options: RunCommand)
   try {
     if (resume && (await engine.get(runId)) === undefined)
       throw new NotFoundError(`There is no run "${runId}" in ${store.location}.`);
-    const ending = await carryOut({ terminal, store, engine }, plan, runId, () =>
+    const ending = await carryOut({ terminal, choice, store, engine }, plan, runId, () =>
       resume && options.input === undefined
         ? engine.resume(workflow, runId)
         : engine.run(workflow, input as never, { runId }),
@@ -55,27 +55,5 @@ export async function run(terminal: Terminal, file: string, options: RunCommand)
     throw new RunInUseError(runId, `${error.message} With --resume it goes on with the input that it has.`);
   } finally {
     await engine.close();
-  }
-}
-
-/** The value of `--input`: JSON, or `@` and the name of a file that holds JSON. */
-function parsedInput(text: string): unknown {
-  const isFile = text.startsWith("@");
-  const where = isFile ? `The input file ${text.slice(1)}` : "--input";
-  const json = isFile ? readInput(text.slice(1)) : text;
-  try {
-    return JSON.parse(json) as unknown;
-  } catch (error) {
-    const hint = isFile ? "" : ` Quote it for the shell, as in --input '{"id": 7}'.`;
-    throw new ConfigError(`${where} is not JSON: ${messageOf(error)}.${hint}`, { cause: error });
-  }
-}
-
-function readInput(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") throw new NotFoundError(`There is no input file ${path}.`);
-    throw new ConfigError(`The input file ${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }
 }
