@@ -54,7 +54,7 @@ export async function carryOut(
   try {
     return { result: await start(), hadEnded: !progress.hasBegun };
   } catch (error) {
-    if (stopped === undefined || codeOf(error) !== "ENGINE_CLOSED") throw error;
+    if (stopped === undefined || !isLeft(error, progress)) throw error;
     await stopped.closing;
     if (stopped.by === "dead end") throw deadEndError(progress);
     return { interruptedBy: stopped.by };
@@ -63,6 +63,12 @@ export async function carryOut(
     terminal.log = log;
     watcher.end();
   }
+}
+
+/** Whether a run that was stopped can be resumed. One that paused tells of its store where it was just trying that again. */
+function isLeft(error: unknown, { hasBegun }: Progress): boolean {
+  const code = codeOf(error);
+  return code === "ENGINE_CLOSED" || (code === "STORE_UNAVAILABLE" && hasBegun);
 }
 
 /** For nodes that wait without anything to wake them. Node would end the process without a word. */

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { RunInUseError, StoreUnavailableError } from "../core/errors.ts";
 import type { EventTable, EventType, HoldfastEvent } from "../core/events.ts";
 import { createEngine } from "../default-engine.ts";
 import { readHistory } from "../engine/history.ts";
@@ -92,6 +93,15 @@ describe("the live region", () => {
     expect(lines.every((line) => line.length <= 20 && !line.includes("\u001b"))).toBe(true);
   });
 
+  test("says that a run pauses and counts down to the next try, until it goes on (C6.10)", () => {
+    follow(progress, event("node.started", 1000, classify));
+    const error = new StoreUnavailableError("The database is locked.");
+    follow(progress, event("run.paused", 2000, { error, retryDelayMs: 4000 }));
+    expect(drawn(3000).slice(1)).toEqual(["  store in trouble, retrying in 3.0 s: The database is locked."]);
+    follow(progress, event("run.resumed", 6000, { interrupted: 1 }));
+    expect(drawn(6000)).toHaveLength(1);
+  });
+
   test("leaves out the events of other runs, which a node may carry out", () => {
     const foreign = { ...classify, runId: "other" };
     follow(progress, event("node.started", 1000, foreign));
@@ -166,10 +176,25 @@ describe("a line for each transition", () => {
       event("journal.damaged", 0, { seq: 4, why: "its checksum does not fit" }),
       "warning: the journal of run m-1 is damaged at record 4: its checksum does not fit; the run goes on from before it",
     ],
+    [
+      event("run.paused", 0, { error: new StoreUnavailableError("The database\nis locked."), retryDelayMs: 500 }),
+      "store in trouble, retrying in 0.5 s: The database is locked.",
+    ],
     [event("retry.scheduled", 0, { policy: "p" }), undefined],
     [event("run.completed", 0, { degraded: false }), undefined],
   ])("$type", (seen, line) => {
     expect(transition(newProgress({ runId: "m-1", plan, history: undefined, now: 0, store: [] }), seen)).toBe(line);
+  });
+
+  test("that another engine has the run is told once, however often it is looked at (C6.10)", () => {
+    const error = new RunInUseError("m-1", "Another engine has it.");
+    const told = [1, 2, 3].map((at) => {
+      const paused = event("run.paused", at, { error, retryDelayMs: 1000 });
+      const line = transition(progress, paused);
+      follow(progress, paused);
+      return line;
+    });
+    expect(told).toEqual(["carried out elsewhere, waiting for its end: Another engine has it.", undefined, undefined]);
   });
 
   test("what a person must still see later is not only drawn in the region", () => {

@@ -1,3 +1,4 @@
+import { codeOf } from "../core/errors.ts";
 import type { HoldfastEvent } from "../core/events.ts";
 import type { RunHistory } from "../engine/history.ts";
 import type { Plan } from "../workflow/plan.ts";
@@ -21,8 +22,18 @@ export interface Progress {
   readonly rows: Map<string, Row>;
   /** Breakers that are not closed, with their state. */
   readonly breakers: Map<string, string>;
+  /** Set while the run pauses. */
+  pause: Pause | null;
   /** The option that names the store again. */
   readonly store: readonly string[];
+}
+
+/** When a run that pauses is taken up again, and what keeps it from going on. */
+interface Pause {
+  readonly at: number;
+  readonly why: string;
+  /** Another engine has the run: its store is not in trouble. */
+  readonly isFollowing: boolean;
 }
 
 interface Row {
@@ -60,8 +71,10 @@ export function newProgress(of: {
     }
   }
   const nodes = [...plan.nodes].filter(([id, { inbound }]) => inbound.length > 0 || plan.starts.includes(id)).length;
-  const breakers = new Map<string, string>();
-  return { runId, workflowId, nodes, since: now, doneBefore: done, done, hasBegun: false, rows, breakers, store };
+  return {
+    ...{ runId, workflowId, nodes, since: now, doneBefore: done, done, hasBegun: false, rows },
+    ...{ breakers: new Map(), pause: null, store },
+  };
 }
 
 function lastFailure({ events }: RunHistory, key: string): string {
@@ -85,7 +98,14 @@ export function follow(progress: Progress, event: HoldfastEvent): void {
     case "run.resumed":
     case "dead_letter.redriven":
       progress.hasBegun = true;
+      progress.pause = null;
       return;
+    case "run.paused": {
+      progress.pause = pauseOf(event);
+      // Nodes that were at work were told to stop, and start again when the run goes on.
+      for (const [key, { retry, waiting }] of rows) if (retry === null && waiting === undefined) rows.delete(key);
+      return;
+    }
     case "node.started":
       rows.set(event.invocationId, { name: nameOf(event), attempt: 1, since: event.at, retry: null });
       return;
@@ -122,9 +142,13 @@ export function follow(progress: Progress, event: HoldfastEvent): void {
   }
 }
 
-/** The live region: a heading, a row for each open node, a row for each breaker that is not closed. */
+function pauseOf({ at, retryDelayMs, error }: Extract<HoldfastEvent, { type: "run.paused" }>): Pause {
+  return { at: at + retryDelayMs, why: said(error), isFollowing: codeOf(error) === "RUN_IN_USE" };
+}
+
+/** The live region: a heading, why the run pauses, a row for each open node, and one for each breaker that is not closed. */
 export function frame(progress: Progress, now: number, columns: number, rows: number): string {
-  const { runId, workflowId, nodes, done, doneBefore, since, breakers } = progress;
+  const { runId, workflowId, nodes, done, doneBefore, since, breakers, pause } = progress;
   const elapsed = now - since;
   const rate =
     done === doneBefore || elapsed <= 0 ? "" : `, ${(((done - doneBefore) * 1000) / elapsed).toFixed(1)} nodes/s`;
@@ -132,6 +156,7 @@ export function frame(progress: Progress, now: number, columns: number, rows: nu
   const open = [...progress.rows.values()];
   const width = Math.max(0, ...open.map(({ name }) => clean(name).length));
   const lines = [
+    ...(pause === null ? [] : [`  ${pauseText(pause, now)}`]),
     ...open.map((row) => `  ${clean(row.name).padEnd(width)}  ${rowText(row, now)}`),
     ...[...breakers].map(([policy, is]) => `  breaker ${policy} is ${is}`),
   ];
@@ -139,6 +164,12 @@ export function frame(progress: Progress, now: number, columns: number, rows: nu
   const room = Math.max(1, rows - 3);
   const shown = lines.length <= room ? lines : [...lines.slice(0, room), `  and ${lines.length - room} more`];
   return [heading, ...shown].map((line) => cut(clean(line), columns)).join("\n");
+}
+
+function pauseText({ at, why, isFollowing }: Pause, now: number): string {
+  return isFollowing
+    ? `carried out elsewhere, waiting for its end: ${why}`
+    : `store in trouble, retrying in ${duration(at - now)}: ${why}`;
 }
 
 function rowText({ attempt, since, retry, waiting }: Row, now: number): string {
@@ -159,6 +190,11 @@ export function transition(progress: Progress, event: HoldfastEvent): string | u
       const waits = progress.hasBegun ? [] : waitsOf(progress);
       const lines = waits.map((waiting) => waitLine(waiting, event.runId, progress.store));
       return [`run ${clean(event.runId)} of ${clean(event.workflowId)} resumed${interrupted}`, ...lines].join("\n");
+    }
+    case "run.paused": {
+      const pause = pauseOf(event);
+      // Whoever follows another engine asks every second, which is told once.
+      return pause.isFollowing && progress.pause?.isFollowing ? undefined : pauseText(pause, event.at);
     }
     case "node.started":
       return `${nameOf(event)} started`;
