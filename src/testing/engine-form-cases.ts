@@ -121,6 +121,23 @@ export const FORMS: EngineCases = {
     equal(world.log.callsOf("report#0"), 1);
   },
 
+  "an exit from a node that the last round passes over delivers what its last visit gave (C5.3)": async (world) => {
+    const workflow = world.workflow({
+      nodes: {
+        draft: (n: number) => n + 1,
+        rewrite: (n: number) => n,
+        archive: (n: number) => `rewritten ${n}`,
+      },
+      edges: [
+        ["draft", "rewrite", undefined, (n: number) => n < 3],
+        // Each rewrite leads on, so the loop ends with a round that has none.
+        ["rewrite", "draft"],
+        ["rewrite", "archive"],
+      ],
+    });
+    equal((await world.engine().run(workflow, 0)).output, "rewritten 2");
+  },
+
   "a loop that nothing stops ends with a clear error and a dead letter (C5.3)": async (world) => {
     const workflow = world.workflow({
       nodes: { a: (n: number) => n + 1 },

@@ -198,8 +198,12 @@ export class Readiness {
         if (passedOn !== null) {
           for (const out of place.node.outbound) {
             if (out.isBack) continue;
-            if (out.leaves !== undefined) this.#rounds[out.leaves]!.leaving.set(out, passedOn);
-            else undecided.push([out, passedOn]);
+            if (out.leaves === undefined) undecided.push([out, passedOn]);
+            else {
+              const { leaving } = this.#rounds[out.leaves]!;
+              // A node that is passed over has not been visited: what its last visit gave stands.
+              if (passedOn === "broken" || !leaving.has(out)) leaving.set(out, passedOn);
+            }
           }
         }
       }
