@@ -4,6 +4,7 @@ import { seededRandom } from "../../src/core/random.ts";
 import type { Runnable } from "../../src/engine/runnable.ts";
 import { CallLog } from "../../src/testing/call-log.ts";
 import type { EngineWorld, Graph, RunOutcome } from "../../src/testing/engine-world.ts";
+import { compareOutcome, nodeOf } from "./compare.ts";
 import { Lives } from "./lives.ts";
 import { type Meaning, meaningOf } from "./oracle.ts";
 import { edgesOf, graphOf, INPUT, isHopeless, madeOf, type Parcel, type Sketch } from "./sketch.ts";
@@ -52,11 +53,12 @@ function isLeft(sketch: Sketch, id: string): boolean {
 }
 
 /** One sketch as the engine is given it, and what was seen of its nodes. */
-export class FormSimulation {
+class FormSimulation {
   readonly #world: EngineWorld<Runnable>;
   readonly #sketch: Sketch;
   readonly #random: () => number;
   readonly #inputs = new Map<string, unknown>();
+  readonly #working = new Map<number, number>();
   #log = new CallLog();
   #isMended = false;
 
@@ -88,7 +90,7 @@ export class FormSimulation {
         policies[id] = { retry: { maxAttempts: how === "bad" ? 2 : 8, initialDelayMs: 10 } };
         made.nodes[id] = async (input: Parcel, context: NodeContext) => {
           this.#called(input, context);
-          await this.#world.runtime.clock.sleep(Math.floor(this.#random() * 30));
+          await this.#work(context);
           const isBad = how === "bad" && !(this.#isMended && j === 0 && isHopeless(node));
           if (isBad || (how === "flaky" && context.attempt === 1)) throw new Error(`${id} failed`);
           return madeOf(id, input);
@@ -96,6 +98,15 @@ export class FormSimulation {
       }
     }
     return { ...made, fallbacks, policies, forms };
+  }
+
+  /** Takes some time, beside no more nodes than may work at the same time in one life. */
+  async #work({ fencingToken }: NodeContext): Promise<void> {
+    const working = (this.#working.get(fencingToken) ?? 0) + 1;
+    this.#working.set(fencingToken, working);
+    expect(working).toBeLessThanOrEqual(this.#sketch.concurrency);
+    await this.#world.runtime.clock.sleep(Math.floor(this.#random() * 30));
+    this.#working.set(fencingToken, this.#working.get(fencingToken)! - 1);
   }
 
   /** How often a function is called that nobody interrupts. */
@@ -124,7 +135,6 @@ export class FormSimulation {
   compare(outcome: RunOutcome, died: number = Infinity): Meaning {
     const meaning = meaningOf(graphOf(this.#sketch, this.#isMended), (visit, from) => this.#firstOf(visit, from));
     this.compareCalls(outcome);
-    const steps = outcome.agentSteps.map(({ invocationId, error }) => [invocationId, error !== undefined]);
     if (died < Infinity) {
       for (const { invocationId } of outcome.agentSteps) {
         const calls = this.#log.callsOf(invocationId);
@@ -133,30 +143,9 @@ export class FormSimulation {
         expect(calls).toBeGreaterThanOrEqual(died > 0 ? 1 : expected);
       }
     }
-    if (meaning.fatal.length > 0) {
-      expect(outcome.status).toBe("failed");
-      const { nodeId } = outcome.error as { nodeId?: string };
-      const fatal = meaning.fatal.map(nodeOf);
-      expect(fatal).toContain(nodeId);
-      expect(outcome.deadLetters.map((letter) => letter.nodeId)).toContain(nodeId);
-      expect(meaning.lost.map(nodeOf)).toEqual(
-        expect.arrayContaining(outcome.deadLetters.map((letter) => letter.nodeId)),
-      );
-      return meaning;
-    }
-    expect([outcome.status, outcome.output]).toEqual(["completed", outputOf(this.#sketch, meaning)]);
-    if (!this.#isMended) expect(outcome.degraded).toBe([...meaning.invocations.values()].some(({ fails }) => fails));
-    const open = outcome.deadLetters.filter(({ status }) => status !== "succeeded");
-    expect(open.map(({ invocationId }) => invocationId).toSorted()).toEqual(meaning.lost.toSorted());
-    // Backups that were called in vain before their node was mended stay among the steps.
-    const counted = steps.filter(([, fails]) => !this.#isMended || fails === false);
-    expect(Object.fromEntries(counted)).toEqual(
-      Object.fromEntries(
-        [...meaning.invocations]
-          .map(([id, { fails }]) => [id, fails])
-          .filter(([, fails]) => !this.#isMended || fails === false),
-      ),
-    );
+    const names = this.#sketch.nodes.map((_, i) => `n${i}`);
+    compareOutcome(outcome, meaning, edgesOf(this.#sketch), names, this.#isMended);
+    if (meaning.fatal.length > 0) return meaning;
     for (const [id, { input }] of meaning.invocations) {
       expect([id, this.#inputs.get(id)]).toEqual([id, input]);
     }
@@ -176,16 +165,4 @@ export class FormSimulation {
     const { by, ...fields } = input as Partial<Parcel>;
     return by === undefined ? Object.keys(fields).find((field) => field.startsWith("n"))! : by.replace(/b\d+$/, "");
   }
-}
-
-function outputOf(sketch: Sketch, { outputs }: Meaning): unknown {
-  const edges = edgesOf(sketch);
-  const ends = sketch.nodes
-    .map((_, i) => `n${i}`)
-    .filter((id) => edges.every(({ from, isBack }) => from !== id || isBack));
-  return ends.length === 1 ? outputs[ends[0]!] : outputs;
-}
-
-function nodeOf(visit: string): string {
-  return visit.split("#")[0]!;
 }
