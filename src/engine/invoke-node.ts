@@ -2,7 +2,7 @@ import { type Call, callFrom, type RetryInfo } from "../core/call.ts";
 import { NodeCrashedError, storedError } from "../core/errors.ts";
 import type { NodeFunction } from "../core/node.ts";
 import type { InvocationId } from "../workflow/invocation-id.ts";
-import type { Invocation, RunEvent } from "../workflow/run-state.ts";
+import type { Invocation, OpenCircuit, RunEvent } from "../workflow/run-state.ts";
 import { InvocationContext } from "./invocation-context.ts";
 import { completion, expectInvocationsLeft, failure, type InvocationEnd, servingNode } from "./invocation-end.ts";
 import { standsAround, unitOf } from "./node-budget.ts";
@@ -64,6 +64,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
       retryDelayMs: delayMs,
       retryAt,
       ...said(),
+      ...openCircuit(run, node.id),
     };
     announced = false;
     // A commit that fails stops the whole run by itself.
@@ -80,7 +81,7 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     const value = policy === null ? await attempt(callFrom(clock, call)) : await policy.execute(attempt, call);
     return { ...(await completion(run, id, attempts, value)), ...said() };
   } catch (error) {
-    return { ...failure(run, id, attempts, error), ...said() };
+    return { ...failure(run, id, attempts, error), ...said(), ...openCircuit(run, node.id) };
   }
 }
 
@@ -90,4 +91,23 @@ function functionOf(run: ActiveRun, id: InvocationId): NodeFunction<never> {
   if (typeof work === "function") return work;
   if (work.kind !== "workflow") throw new Error(`A node of the kind "${work.kind}" is not called.`);
   return (input, { signal }) => run.runInner(run, id, work.workflow, input, signal);
+}
+
+/** That the breaker of a node is open, for the journal: it is to stay so where another process takes the run up (C6.3). */
+function openCircuit({ guards }: ActiveRun, nodeId: string): { circuit?: OpenCircuit } {
+  const breaker = guards.get(nodeId)!.breaker;
+  if (breaker?.state !== "OPEN") return {};
+  const { nextAttemptAt, failureCount } = breaker.getState();
+  return nextAttemptAt === null ? {} : { circuit: { until: nextAttemptAt, failures: failureCount } };
+}
+
+/** Opens the breakers of a run that is taken up for the rest of the time for which they were open. */
+export function reopenCircuits({
+  guards,
+  journal,
+  settings,
+}: Pick<ActiveRun, "guards" | "journal" | "settings">): void {
+  const now = settings.runtime.clock.wallNow();
+  for (const [nodeId, { until, failures }] of journal.state.circuits)
+    if (until > now) guards.get(nodeId)?.breaker?.reopen(until - now, failures);
 }

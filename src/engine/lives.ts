@@ -11,6 +11,7 @@ import { DueRuns } from "./due-runs.ts";
 import { definitionChanges } from "./definition-change.ts";
 import { checkSameDefinition, checkSameRun, type Errand, stageErrand } from "./errand.ts";
 import { Journal } from "./journal.ts";
+import { reopenCircuits } from "./invoke-node.ts";
 import type { Prepared } from "./known-workflows.ts";
 import { Leases } from "./leases.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -171,6 +172,7 @@ export class Lives {
           readiness = new Readiness(plan, journal.state);
           const { mailbox } = active;
           const settings = this.#settings;
+          if (resumed) reopenCircuits({ guards, journal, settings });
           const budgets = new RunBudgets(plan.definition, journal.state, settings.runtime);
           const runInner = this.#runInner;
           const cancelInner = this.#cancelInner;

@@ -146,6 +146,11 @@ export class CircuitBreaker<const S extends FallbackSource = never> extends Poli
     this.#circuit.disable();
   }
 
+  /** @internal For whoever remembers that it was open, beyond the end of a process. */
+  reopen(remainingMs: number, failures: number): void {
+    this.#circuit.reopen(remainingMs, failures);
+  }
+
   getState(): CircuitBreakerState {
     return this.#circuit.getState();
   }

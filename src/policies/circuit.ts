@@ -96,6 +96,13 @@ export class Circuit implements Guard {
     this.fleet?.command("disabled");
   }
 
+  /** Opens for the rest of its time, as it was open in an earlier process. One that is not closed knows better. */
+  reopen(remainingMs: number, failures: number): void {
+    if (this.#state.kind !== "closed") return;
+    const openedAt = this.#runtime.clock.now();
+    this.#moveTo({ kind: "open", openedAt, until: openedAt + remainingMs, failures, refusal: null });
+  }
+
   /** Whether the registry should keep it although nobody holds it. */
   get worthKeeping(): boolean {
     return worthKeeping(this.settings, this.#state, this.#runtime.clock.now());

@@ -95,6 +95,7 @@ it("a run remembers how it was started, and when it ended (C6.9)", () => {
     ended: ___,
     steps: ____,
     spent: ______,
+    circuits: _______,
     compensated: _____,
     ...state
   } = fold(STARTED, COMPLETED);

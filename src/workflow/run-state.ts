@@ -52,6 +52,8 @@ export type RunEvent =
       retryDelayMs: number;
       retryAt: number;
       spent?: number;
+      /** Where the breaker of the node is open since. */
+      circuit?: OpenCircuit;
     }
   /** It waits for an instant, or for a signal until that instant, without a process. */
   | { kind: "invocation_sleeping"; id: InvocationId; wakeAt: number | null; signal: string | null; at: number }
@@ -69,7 +71,15 @@ export type RunEvent =
       spent?: number;
       at: number;
     }
-  | { kind: "invocation_failed"; id: InvocationId; attempts: number; error: StoredError; spent?: number; at: number }
+  | {
+      kind: "invocation_failed";
+      id: InvocationId;
+      attempts: number;
+      error: StoredError;
+      spent?: number;
+      circuit?: OpenCircuit;
+      at: number;
+    }
   | { kind: "node_redriven"; node: string; iteration: number; at: number }
   | { kind: "run_completed"; at: number }
   | { kind: "run_failed"; node: string; iteration?: number; error: StoredError; at: number }
@@ -77,6 +87,12 @@ export type RunEvent =
   | { kind: "run_cancelling"; reason: StoredError; at: number }
   | { kind: "compensated"; id: InvocationId; error?: StoredError; at: number }
   | { kind: "run_cancelled"; reason: StoredError; at: number };
+
+/** Until when a breaker refuses calls, in wall-clock milliseconds, and how many failures have opened it. */
+export interface OpenCircuit {
+  readonly until: number;
+  readonly failures: number;
+}
 
 /** The run, and the node of it, that another one goes on from; `input` in place of what the node had got. */
 export interface Fork {
@@ -140,6 +156,8 @@ export interface RunState {
   steps: Map<string, Map<string, Encoded>>;
   /** What each node has spent, failures that were redriven since included. */
   spent: Map<string, number>;
+  /** Breakers that were open when last heard of, by node: another process opens its own for the rest of their time. */
+  circuits: Map<string, OpenCircuit>;
   /** What undoing came to, by key of invocation; null where it worked. */
   compensated: Map<string, StoredError | null>;
 }
@@ -161,6 +179,7 @@ export function newRunState(): RunState {
     ended: new Set(),
     steps: new Map(),
     spent: new Map(),
+    circuits: new Map(),
     compensated: new Map(),
   };
 }
@@ -227,6 +246,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       const invocation = open(state, event);
       Object.assign(invocation, { status: "waiting", attempts, failures, retryAt });
       spend(state, invocation, event.spent);
+      hear(state, invocation, event.circuit);
       return;
     }
     case "invocation_sleeping": {
@@ -244,6 +264,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       const key = invocationKey(event.id);
       Object.assign(invocation, { status: "completed", attempts, output, endedAt: at });
       spend(state, invocation, event.spent);
+      state.circuits.delete(servedBy(invocation));
       if (next !== undefined) Object.assign(invocation, { next });
       if (handoff !== undefined) Object.assign(invocation, { handoff });
       state.steps.delete(key);
@@ -255,6 +276,7 @@ export function applyEvent(state: RunState, event: RunEvent): void {
       const invocation = open(state, event);
       Object.assign(invocation, { status: "failed", attempts, error, endedAt: at });
       spend(state, invocation, event.spent);
+      hear(state, invocation, event.circuit);
       state.ended.add(invocationKey(event.id));
       return;
     }
@@ -321,8 +343,17 @@ export function applyStep(state: RunState, { id, step, output }: StepCompleted):
 function spend(state: RunState, invocation: Invocation, amount: number = 0): void {
   if (amount === 0) return;
   invocation.spent += amount;
-  const node = invocation.id.backup ?? invocation.id.node;
+  const node = servedBy(invocation);
   state.spent.set(node, (state.spent.get(node) ?? 0) + amount);
+}
+
+function hear(state: RunState, invocation: Invocation, circuit: OpenCircuit | undefined): void {
+  if (circuit !== undefined) state.circuits.set(servedBy(invocation), circuit);
+}
+
+/** The node whose function is called. */
+function servedBy({ id }: Invocation): string {
+  return id.backup ?? id.node;
 }
 
 /** Whether an invocation has not ended. */
@@ -369,6 +400,7 @@ function migrate(state: RunState, { rename, forget, outputs }: Extract<RunEvent,
     if (Object.hasOwn(outputs, key)) Object.assign(invocation, { output: outputs[key] });
   }
   const present = (keys: Iterable<string>): string[] => [...keys].flatMap((key) => moved.get(key) ?? []);
+  state.circuits = new Map([...state.circuits].map(([node, circuit]) => [named(node), circuit]));
   state.spent = new Map([...state.spent].map(([node, amount]) => [named(node), amount]));
   state.ended = new Set(present(state.ended));
   state.redriven = new Set(present(state.redriven));
