@@ -86,7 +86,8 @@ export async function walk(run: ActiveRun): Promise<void> {
         for (const sleeper of awake) getUp(run, sleeper).then(put, fail);
         for (const { invocation, isNew } of starting) invokeNode(run, invocation, isNew).then(putEnd, fail);
       }
-      const { wakeAt } = sleepers;
+      // Where nobody may wake any more, an alarm for one whose time has come would ring for ever.
+      const wakeAt = mayGoOn() ? sleepers.wakeAt : Infinity;
       if (wakeAt !== Infinity) alarm = clock.timer(Math.max(0, wakeAt - clock.wallNow()), nudge);
       settled = await inbox.take();
       alarm?.cancel();

@@ -57,6 +57,28 @@ export const WAITING: EngineCases = {
     equal((await world.finish(world.engine().run(workflow, 1))).output, 2);
   },
 
+  "a run that has failed lets others end, and does not ask again and again for one whose time has come (C5.6)": async (
+    world,
+  ) => {
+    const begun = world.runtime.clock.wallNow();
+    let asked = 0;
+    const workflow = world.workflow({
+      nodes: {
+        bad: fail("no"),
+        slow: () => world.runtime.clock.sleep(1000),
+        wait: { kind: "wait", until: () => begun + 10 },
+      },
+    });
+    const engine = world.engine();
+    const result = engine.run(workflow, null);
+    const { timer } = world.runtime.clock;
+    world.runtime.clock.timer = (...args) => {
+      if (++asked > 20) throw new Error("The run goes round and round.");
+      return timer.apply(world.runtime.clock, args);
+    };
+    equal((await world.finish(result)).status, "failed");
+  },
+
   "a restart waits for the rest only (C6.3)": async (world) => {
     const workflow = world.workflow(around(world, wait(LONG)));
     const begun = world.runtime.clock.wallNow();
