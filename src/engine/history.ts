@@ -1,5 +1,6 @@
 import type { RunRow, Store } from "../core/store.ts";
-import { applyEvent, newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
+import { applyEvent } from "../workflow/apply-event.ts";
+import { newRunState, type RunEvent, type RunState } from "../workflow/run-state.ts";
 import { intactRecords, startOf, vanishedTail } from "./records.ts";
 
 /** What the journal of a run says, read by somebody who does not carry the run out. */

@@ -12,15 +12,8 @@ import {
   type SqlTransaction,
   type Store,
 } from "../core/store.ts";
-import {
-  applyEvent,
-  applyStep,
-  newRunState,
-  type RunEvent,
-  type RunState,
-  type StepCompleted,
-  wakingOf,
-} from "../workflow/run-state.ts";
+import { applyEvent, applyStep } from "../workflow/apply-event.ts";
+import { newRunState, type RunEvent, type RunState, type StepCompleted, wakingOf } from "../workflow/run-state.ts";
 import { announce } from "./announce.ts";
 import { JournaledValues, notesOf, placeOf, readNoted, replaceNotes } from "./noted-values.ts";
 import { encodeEvents, type IntactRecord, intactRecords, startOf, vanishedTail } from "./records.ts";

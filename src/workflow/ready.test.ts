@@ -4,7 +4,8 @@ import { DefinitionBuilder } from "./builder.ts";
 import { type Plan, planWorkflow } from "./plan.ts";
 import { type Activation, Readiness } from "./ready.ts";
 import { type InvocationId, invocationKey } from "./invocation-id.ts";
-import { applyEvent, type Invocation, newRunState, type RunState } from "./run-state.ts";
+import { applyEvent } from "./apply-event.ts";
+import { type Invocation, newRunState, type RunState } from "./run-state.ts";
 
 function planOf(nodes: string[], edges: [string, string][], fallbacks: [string, string][] = []): Plan {
   const builder = new DefinitionBuilder({ id: "w" });

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { StoreCorruptError, type StoredError } from "../core/errors.ts";
 import { type InvocationId, invocationIdOf, invocationKey } from "./invocation-id.ts";
-import { applyEvent, type Invocation, newRunState, type RunEvent, type RunState } from "./run-state.ts";
+import { applyEvent } from "./apply-event.ts";
+import { type Invocation, newRunState, type RunEvent, type RunState } from "./run-state.ts";
 
 const ERROR: StoredError = { name: "Error", message: "no" };
 const N: InvocationId = { node: "n", iteration: 0 };
