@@ -74,14 +74,12 @@ export class Engine {
     this.#unsubscribe = checked.onEvent === undefined ? () => {} : runtime.events.on(checked.onEvent);
     this.#closing = new Closing({
       clock: runtime.clock,
-      refuse: async () => {
+      refuse: () => {
         const runs = this.#runs.refuse();
         this.#redrives.abort(
           new HoldfastError("ENGINE_CLOSED", "The engine was closed. Redrive what is left with another one."),
         );
-        await this.schedules.close();
-        await this.#retention?.close();
-        return runs;
+        return { runs, quiet: Promise.all([this.schedules.close(), this.#retention?.close()]).then(() => {}) };
       },
       end: () => this.#end(),
     });

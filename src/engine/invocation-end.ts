@@ -14,28 +14,33 @@ export type InvocationEnd = Extract<RunEvent, { kind: "invocation_completed" | "
 const LARGE_BYTES = 1024 * 1024;
 
 /**
- * The end of an invocation that has given a value. Throws where that cannot be stored, or a condition of an edge does.
- * Where it is blobs in trouble that it cannot be stored in, the run stops, and what is thrown is recorded nowhere.
+ * The end of an invocation that has given a value: at once, unless a schema or the blobs are waited for. Throws where it
+ * cannot be stored, or a condition of an edge does. Where it is blobs in trouble that it cannot be stored in, the run
+ * stops, and what is thrown is recorded nowhere.
  */
-export async function completion(
+export function completion(
   run: ActiveRun,
   id: InvocationId,
   attempts: number,
   value: unknown,
-): Promise<InvocationEnd> {
-  const { codec, values } = run.settings;
+): InvocationEnd | Promise<InvocationEnd> {
+  const { codec } = run.settings;
   const said = value instanceof Handoff ? value.message : value;
-  let what = `the output of node "${servingNode(run, id).id}"`;
-  let encoded = codec.encode(said, what);
+  const what = `the output of node "${servingNode(run, id).id}"`;
+  const encoded = codec.encode(said, what);
   const onward = value instanceof Handoff ? handoffTo(run, value.to) : nextOf(run, id, encoded);
-  if (isJudgedResult(run.plan, id.node, onward)) {
-    what = "the output";
-    encoded = codec.encode(await givenByWorkflow(run.plan.definition, codec.decode(encoded)), what);
-  }
-  reportLarge(run, id, encoded);
-  const kept = values.keep(encoded, what);
-  const output = typeof kept === "string" ? kept : await orStop(run, kept);
-  return { kind: "invocation_completed", id, attempts, output, ...onward, at: run.settings.runtime.clock.wallNow() };
+  const ended = (text: string, name: string): InvocationEnd | Promise<InvocationEnd> => {
+    reportLarge(run, id, text);
+    const kept = run.settings.values.keep(text, name);
+    const end = (output: string): InvocationEnd => {
+      const at = run.settings.runtime.clock.wallNow();
+      return { kind: "invocation_completed", id, attempts, output, ...onward, at };
+    };
+    return typeof kept === "string" ? end(kept) : orStop(run, kept).then(end);
+  };
+  if (!isJudgedResult(run.plan, id.node, onward)) return ended(encoded, what);
+  const judged = givenByWorkflow(run.plan.definition, codec.decode(encoded));
+  return judged.then((result) => ended(codec.encode(result, "the output"), "the output"));
 }
 
 export function failure(run: ActiveRun, id: InvocationId, attempts: number, error: unknown): InvocationEnd {

@@ -79,7 +79,9 @@ export async function invokeNode(run: ActiveRun, invocation: Invocation, isNew: 
     const call = { signal: run.scope.signal, priorAttempts: failures, onRetry };
     const { policy } = run.guards.get(node.id)!;
     const value = policy === null ? await attempt(callFrom(clock, call)) : await policy.execute(attempt, call);
-    return { ...(await completion(run, id, attempts, value)), ...said() };
+    const ended = completion(run, id, attempts, value);
+    const end = ended instanceof Promise ? await ended : ended;
+    return unsaid === 0 ? end : { ...end, ...said() };
   } catch (error) {
     return { ...failure(run, id, attempts, error), ...said(), ...openCircuit(run, node.id) };
   }

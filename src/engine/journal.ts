@@ -127,9 +127,8 @@ export class Journal {
   }
 
   /** Stores everything staged as one record. Resolves when it is durable; rejects when it is not stored. */
-  async commit(): Promise<void> {
-    while (this.#transaction !== null) await this.#transaction.catch(() => {});
-    await this.#commit();
+  commit(): Promise<void> {
+    return this.#transaction === null ? this.#commit() : this.#commitLater();
   }
 
   /**
@@ -177,6 +176,11 @@ export class Journal {
     this.#expectWhole();
   }
 
+  async #commitLater(): Promise<void> {
+    while (this.#transaction !== null) await this.#transaction.catch(() => {});
+    await this.#commit();
+  }
+
   async #commit(): Promise<void> {
     this.#expectWhole();
     const events = this.#staged;
@@ -207,7 +211,8 @@ export class Journal {
         signalsTaken: signalsTaken.length === 0 ? undefined : signalsTaken,
       });
       // Asked for at once, so that both are stored in one go. Whoever parks or ends the run has given its lease back.
-      await Promise.all([stored, status === "running" && this.#snapshots.isDue ? this.#takeSnapshot() : null]);
+      if (status === "running" && this.#snapshots.isDue) await Promise.all([stored, this.#takeSnapshot()]);
+      else await stored;
     } catch (error) {
       throw this.#break(error);
     }

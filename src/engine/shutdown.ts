@@ -28,8 +28,8 @@ export interface ClosingRun {
 /** What closing needs of an engine. */
 export interface ClosingPort {
   readonly clock: Clock;
-  /** Takes nothing on any more. Gives the runs that are under way. */
-  refuse(): Promise<readonly ClosingRun[]>;
+  /** Takes nothing on any more, at once. Gives the runs that are under way; `quiet` is when no schedule starts more. */
+  refuse(): { runs: readonly ClosingRun[]; quiet: Promise<void> };
   /** Lets go of everything, the store last. */
   end(): Promise<void>;
 }
@@ -98,7 +98,7 @@ export class Closing {
 
   async #close(drainMs: number): Promise<CloseReport> {
     const { clock } = this.#port;
-    const runs = await this.#port.refuse();
+    const { runs, quiet } = this.#port.refuse();
     const report: CloseReport = { finished: [], left: [] };
     const open = new Set(runs);
     const ended = Promise.all(
@@ -112,7 +112,10 @@ export class Closing {
         open.delete(run);
       }),
     );
+    // At once, so that what is being stored at this moment starts nothing.
+    if (drainMs === 0) for (const run of open) run.stop();
     const timer = drainMs === Infinity ? null : clock.timer(drainMs, this.#hurry);
+    await quiet;
     await Promise.race([ended, this.#hurried]);
     timer?.cancel();
     for (const run of open) run.stop();
