@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { createEngine } from "./default-engine.ts";
 import { resilientQueueRun } from "./entry-points.ts";
 import { MemoryStore } from "./stores/memory.ts";
 import { FaultyStore } from "./testing/faulty-store.ts";
@@ -85,7 +86,8 @@ it("a run that was interrupted is carried on, and says that it used what was the
   faulty.onAppend = (moment, n) => {
     if (moment === "asked" && n === 3) throw new Error("the disk is full");
   };
-  await expect(resilientQueueRun({ ...options, store: faulty })).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  const interrupted = createEngine({ store: faulty, pauseMs: 0 }).run(workflow, null, { runId: "r" });
+  await expect(interrupted).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
   const result = await resilientQueueRun({ ...options, store });
   expect(result).toMatchObject({ success: true, finalWorkflowOutput: 10, checkpointUsed: true });
   expect(calls).toBe(1);

@@ -281,12 +281,14 @@ async function leaseTaken(options: Partial<EngineOptions>): Promise<number> {
 /** Which record of a run of many steps holds its state. What the steps return cannot be made much shorter. */
 async function newestSnapshot(snapshots: SnapshotOptions, steps: number): Promise<number | undefined> {
   const random = seededRandom(1);
-  const store = new MemoryStore();
+  // Sizes depend on instants, too.
+  const runtime = fakeRuntime();
+  const store = new MemoryStore({ clock: runtime.clock });
   const workflow = new Workflow({ id: "w" }).addNode("n", async (_, context) => {
     for (let i = 0; i < steps; i++)
       await context.step(`${i}`, () => Array.from({ length: 3 }, () => random().toString(36).slice(2, 11)).join(""));
   });
-  await createEngine({ store, snapshots }).run(workflow, undefined, { runId: "r" });
+  await createEngine({ store, snapshots, runtime }).run(workflow, undefined, { runId: "r" });
   return (await store.get("r"))!.snapshot?.seq;
 }
 

@@ -27,6 +27,7 @@ const TASKS = {
   async fill() {
     const engine = createEngine({
       store: new SqliteStore(path),
+      pauseMs: 0,
       onEvent: (event) => event.type === "node.completed" && say({ acknowledged: [event.runId, event.nodeId] }),
     });
     for (let run = 0; run < 100; run++) {
