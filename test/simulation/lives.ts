@@ -59,7 +59,8 @@ export class Lives {
     const world = this.#world;
     const store = world.handle();
     if (death !== undefined) store.dieAt(death.at, death.moment);
-    const life = go(world.engine({ store, workflows: [this.#workflow] }));
+    const engine = world.engine({ store, workflows: [this.#workflow] });
+    const life = go(engine);
     try {
       return await this.#finish(life);
     } catch (error) {
@@ -67,6 +68,9 @@ export class Lives {
       this.died++;
       await world.leasesRunOut();
       return undefined;
+    } finally {
+      // One that has recovered runs would look for more, beside the next life.
+      await this.#finish(engine.close());
     }
   }
 
