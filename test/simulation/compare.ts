@@ -24,7 +24,8 @@ export function compareOutcome(
     return;
   }
   const ends = nodes.filter((id) => edges.every(({ from, isBack }) => from !== id || isBack));
-  const output = ends.length === 1 ? meaning.outputs[ends[0]!] : meaning.outputs;
+  const ofEnds = ends.length === 1 ? meaning.outputs[ends[0]!] : meaning.outputs;
+  const output = edges.some(({ isHandoff }) => isHandoff) ? meaning.home : ofEnds;
   expect([status, outcome.output]).toEqual(["completed", output]);
   if (!isMended) {
     expect(outcome.degraded).toBe([...meaning.invocations.values()].some(({ fails }) => fails));

@@ -15,6 +15,8 @@ export interface Node {
   readonly servers: readonly { readonly id: string; readonly serve: (input: unknown) => unknown }[];
   readonly join: "all" | "any";
   readonly onFailure: "fail" | "continue";
+  /** To whom it hands its output, where it does: none of its edges is taken then. */
+  readonly handsTo?: ((output: unknown) => string | undefined) | undefined;
 }
 
 export interface Edge {
@@ -22,6 +24,8 @@ export interface Edge {
   readonly to: string;
   /** Whether it leads back to where a loop began. */
   readonly isBack: boolean;
+  /** Whether it is no edge, but says that one may hand to the other. */
+  readonly isHandoff?: boolean | undefined;
   readonly mapping?: Readonly<Record<string, string>> | undefined;
   readonly when?: ((output: never) => boolean) | undefined;
 }
@@ -29,6 +33,8 @@ export interface Edge {
 export interface Meaning {
   /** Of each end node that gave something. */
   readonly outputs: Readonly<Record<string, unknown>>;
+  /** What the last node gave from which nothing followed: the result of a run whose nodes hand off. */
+  readonly home: unknown;
   /** What is called: `n1#0`, or `n1#0>b` where a backup stands in; whether it fails, and with which input. */
   readonly invocations: ReadonlyMap<string, { readonly input: unknown; readonly fails: boolean }>;
   /** Visits that nobody could save, and those among them that end the run. */
@@ -52,12 +58,16 @@ export function meaningOf(graph: Graph, first: (visit: string, from: readonly st
   const outputs = new Map<string, unknown>();
   const fates = new Map<Edge, Fate>();
   const done = new Set<string>();
+  let home: unknown;
 
   const leads = (from: string, to: string, seen: ReadonlySet<string> = new Set()): boolean =>
     edges.some((edge) => {
       if (edge.from !== from || seen.has(edge.to)) return false;
       return edge.to === to || leads(edge.to, to, new Set([...seen, edge.to]));
     });
+  /** Whether a round that begins with one node comes to another. */
+  const begins = (from: string, to: string): boolean =>
+    from === to || edges.some((edge) => edge.from === from && !edge.isBack && begins(edge.to, to));
   /** The loop that a node is part of: those that it leads to and that lead to it. */
   const loopAround = (id: string): Node[] =>
     nodes.filter((node) => node.id === id || (leads(id, node.id) && leads(node.id, id)));
@@ -76,6 +86,8 @@ export function meaningOf(graph: Graph, first: (visit: string, from: readonly st
     let turn: { edge: Edge; output: unknown } | undefined;
     do {
       const begun = turn;
+      // A round is what its first node leads to without going back; the first round is the whole loop.
+      const inRound = loop.filter(({ id: name }) => begun === undefined || begins(begun.edge.to, name));
       const round = new Map<Edge, Fate>();
       const visited = new Set<string>();
       const visit = (node: Node): void => {
@@ -83,20 +95,25 @@ export function meaningOf(graph: Graph, first: (visit: string, from: readonly st
         visited.add(node.id);
         const input = node.id === begun?.edge.to ? { input: along(begun.edge, begun.output) } : inputOf(node, within);
         const came = typeof input === "string" ? input : carryOut(node, input.input);
+        if (typeof came === "object") home = came.output;
         for (const edge of edges.filter(({ from }) => from === node.id)) {
-          const fate = typeof came === "string" || taken(edge, came.output) ? came : "untaken";
+          const fate = typeof came === "string" || taken(node, edge, came.output) ? came : "untaken";
           round.set(edge, fate);
           // A node that was passed over has not been visited: what its last visit gave stands.
           if (input !== "untaken" || !fates.has(edge)) fates.set(edge, fate);
         }
       };
       const within = (edge: Edge): Fate => {
-        const source = loop.find(({ id: name }) => name === edge.from);
-        if (source === undefined) return fateOf(edge);
+        const source = inRound.find(({ id: name }) => name === edge.from);
+        if (source === undefined) {
+          // What is handed over starts one visit, and what an earlier round gave is not given again.
+          const isOver = begun !== undefined && (edge.isHandoff || loop.some(({ id: name }) => name === edge.from));
+          return isOver ? "untaken" : fateOf(edge);
+        }
         visit(source);
         return round.get(edge)!;
       };
-      loop.forEach(visit);
+      inRound.forEach(visit);
       turn = undefined;
       for (const edge of edges) {
         const fate = edge.isBack ? round.get(edge) : undefined;
@@ -107,8 +124,14 @@ export function meaningOf(graph: Graph, first: (visit: string, from: readonly st
 
   /** The input with which the edges that a node waits for start it, or why they do not. */
   function inputOf(node: Node, come: (edge: Edge) => Fate): { input: unknown } | "untaken" | "broken" {
-    const inbound = edges.filter(({ to, isBack }) => to === node.id && !isBack);
-    if (inbound.length === 0) return { input: graph.input };
+    const leading = edges.filter(({ to, isBack }) => to === node.id && !isBack);
+    if (leading.length === 0) return { input: graph.input };
+    const inbound = leading.filter(({ isHandoff }) => !isHandoff);
+    if (inbound.length === 0) {
+      const handed = leading.map(come);
+      const message = handed.find((fate) => typeof fate === "object");
+      return message === undefined ? (handed.includes("broken") ? "broken" : "untaken") : { input: message.output };
+    }
     const arrived = inbound.map((edge) => ({ edge, fate: come(edge) }));
     const delivered = arrived.flatMap(({ edge, fate }) => (typeof fate === "object" ? [{ edge, ...fate }] : []));
     const isBroken = arrived.some(({ fate }) => fate === "broken");
@@ -147,11 +170,13 @@ export function meaningOf(graph: Graph, first: (visit: string, from: readonly st
 
   for (const { id } of nodes) settle(id);
   const ends = nodes.filter(({ id }) => edges.every(({ from, isBack }) => from !== id || isBack) && outputs.has(id));
-  return { outputs: Object.fromEntries(ends.map(({ id }) => [id, outputs.get(id)])), invocations, lost, fatal };
+  return { outputs: Object.fromEntries(ends.map(({ id }) => [id, outputs.get(id)])), home, invocations, lost, fatal };
 }
 
-function taken({ when }: Edge, output: unknown): boolean {
-  return when === undefined || when(output as never);
+function taken({ handsTo }: Node, { to, isHandoff, when }: Edge, output: unknown): boolean {
+  const receiver = handsTo?.(output);
+  if (isHandoff) return receiver === to;
+  return receiver === undefined && (when === undefined || when(output as never));
 }
 
 function along({ mapping }: Edge, output: unknown): unknown {
