@@ -138,6 +138,28 @@ export const FORMS: EngineCases = {
     equal((await world.engine().run(workflow, 0)).output, "rewritten 2");
   },
 
+  "what joins any in a loop gets an output by itself in each round, also one from outside of the loop (C5.3)": async (
+    world,
+  ) => {
+    const seen: unknown[] = [];
+    const workflow = world.workflow({
+      nodes: {
+        brief: () => "brief",
+        draft: () => null,
+        judge: (input: unknown) => seen.push(input),
+      },
+      edges: [
+        ["brief", "draft"],
+        ["brief", "judge"],
+        ["draft", "judge", undefined, () => false],
+        ["judge", "draft", undefined, (n: number) => n < 3],
+      ],
+      forms: { judge: { join: "any" } },
+    });
+    equal((await world.engine().run(workflow, null)).output, 3);
+    deepEqual(seen, ["brief", "brief", "brief"]);
+  },
+
   "a loop that nothing stops ends with a clear error and a dead letter (C5.3)": async (world) => {
     const workflow = world.workflow({
       nodes: { a: (n: number) => n + 1 },

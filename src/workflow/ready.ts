@@ -216,6 +216,11 @@ export class Readiness {
     const fates = inbound.map((edge) => this.#fates.get(edge)!);
     const from = fates.flatMap((fate) => (typeof fate === "object" ? [fate.delivered] : []));
     const isBroken = fates.includes("broken");
+    if (from.length > 0 && place.node.definition.join === "any") {
+      // Only an edge from outside of a loop has delivered, in an earlier round: its output stands, by itself.
+      this.#activate(id, { by: from[0]! });
+      return null;
+    }
     if (from.length > 0 && !isBroken) {
       const isPlain =
         from.length === inbound.length &&
