@@ -161,10 +161,10 @@ class FormSimulation {
     if (this.#isMended) expect(deadLetters.filter(({ status }) => status !== "succeeded")).toEqual([]);
   }
 
-  /** Which of several edges was the first, as the input of the visit tells; any of them where it never began. */
+  /** Which of several edges was the first, as the input of the visit tells; the last where it never began, which a loop cannot be without. */
   #firstOf(visit: string, from: readonly string[]): string {
     const input = this.#inputs.get(visit);
-    if (input === undefined) return from[0]!;
+    if (input === undefined) return from.at(-1)!;
     const { by, ...fields } = input as Partial<Parcel>;
     return by === undefined ? Object.keys(fields).find((field) => field.startsWith("n"))! : by.replace(/b\d+$/, "");
   }
