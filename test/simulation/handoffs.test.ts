@@ -10,7 +10,7 @@ const none = (): HandoffTold => ({ deaths: 0, handed: 0, redriven: 0 });
 
 it("agents who hand to one another come to the same however often they die, with the output of whoever handed to nobody (C5.3, C6.1, C6.2, C10.4)", async () => {
   const told = none();
-  await checked({ Kind: MemoryStore, numRuns: 400, sketches }, (world, sketch) =>
+  await checked({ Kind: MemoryStore, numRuns: 1000, sketches }, (world, sketch) =>
     simulateHandoffs(world, sketch, told),
   );
   // Without these it would prove little.
@@ -38,7 +38,7 @@ it("the simulation finds a hand-off that follows the edges too, an engine that b
     { Kind: ForgetsLastRecord, mutate: undefined },
   ];
   for (const { Kind, mutate } of plants) {
-    const simulate = isFound({ Kind, numRuns: 400, sketches }, (world, sketch) =>
+    const simulate = isFound({ Kind, numRuns: 1000, sketches }, (world, sketch) =>
       simulateHandoffs(world, sketch, none(), mutate),
     );
     expect(await simulate).toBe(true);

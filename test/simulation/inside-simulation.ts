@@ -35,8 +35,8 @@ export async function simulateInside(
   const simulation = new InsideSimulation(world, sketch, stepping);
   const lives = new Lives(world, world.workflow(simulation.graph()), INPUT, sketch.deaths);
   const stop = new AbortController();
-  const senders = sketch.nodes.map((inside, i) =>
-    inside.kind === "signal" ? tell(world, `n${i}`, inside.afterMs, stop.signal) : undefined,
+  const senders = sketch.nodes.flatMap((inside, i) =>
+    inside.kind === "signal" ? [tell(world, `n${i}`, inside.afterMs, stop.signal)] : [],
   );
   const names = sketch.nodes.map((_, i) => `n${i}`);
   const edges = insideEdges(sketch);
