@@ -194,7 +194,9 @@ export class Journal {
     const body = utf8Bytes(encodeEvents(events));
     this.#checksum = link(this.#checksum, seq, body);
     const { status } = this.state;
-    const changed = status !== this.#storedStatus && status !== "new" ? status : undefined;
+    // One that woke for nothing and waits again has the same status, but gives its lease back and waits anew.
+    const isNews = status !== this.#storedStatus || status === "waiting";
+    const changed = isNews && status !== "new" ? status : undefined;
     this.#storedStatus = status;
     this.#values.add(seq, events);
     this.#snapshots.count(events.length);

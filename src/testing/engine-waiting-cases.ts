@@ -224,6 +224,26 @@ export const WAITING: EngineCases = {
     equal((await world.finish(result)).output, "in time");
   },
 
+  "a signal of another name wakes a parked run once, and it is parked again without a lease (C5.2)": async (world) => {
+    const workflow = world.workflow({
+      nodes: { first: signal(), second: signal() },
+      edges: [["first", "second"]],
+    });
+    const engine = world.engine();
+    const result = engine.run(workflow, 1, { runId: "r" });
+    await world.settle();
+    await engine.signal("r", "second", "early");
+    await world.runtime.clock.advance(LONG);
+    await world.settle();
+    const { status, owner, wakeAt, version } = (await engine.get("r"))!;
+    deepEqual([status, owner, wakeAt], ["waiting", null, null]);
+    await world.runtime.clock.advance(LONG);
+    await world.settle();
+    equal((await engine.get("r"))!.version, version);
+    await engine.signal("r", "first", "now");
+    equal((await world.finish(result)).output, "early");
+  },
+
   "each signal is taken by one node, in the order in which they came; one id tells once (C5.2)": async (world) => {
     const workflow = world.workflow({
       nodes: { first: signal("go"), second: signal("go") },
