@@ -34,7 +34,8 @@ export class Lives {
   /** Redrives what has failed, one after the other, until nothing is left. */
   async redrive(): Promise<RunOutcome> {
     for (let turn = 0; turn < 100; turn++) {
-      const open = (await this.#world.store.deadLetters()).filter(({ status }) => status !== "succeeded");
+      const letters = await this.#world.store.deadLetters();
+      const open = letters.filter(({ runId, status }) => runId === "r" && status !== "succeeded");
       if (open.length === 0) return this.run();
       // Where a redriver has died, only the same entry may be redriven until the run has ended.
       const { id } = open.find(({ status }) => status === "retrying") ?? open[0]!;

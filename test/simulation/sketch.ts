@@ -108,7 +108,7 @@ export function edgesOf({ nodes, edges, loops, fuel, seed }: Sketch): Edge[] {
     // What comes in there is the same in each round: `n` must come from the loop all the same.
     const aside = comesIn.filter(({ to }) => to !== head);
     const isConditional = forward.some((edge) => body.has(edge.from) && body.has(edge.to) && edge.odds < 4);
-    if (aside.length > 0 && isConditional) continue;
+    if (aside.length > 0 && (isConditional || aside.some(({ to }) => nodes[to]!.join === "any"))) continue;
     for (const id of body) taken.add(id);
     made.push({
       from: `n${tail}`,
