@@ -60,7 +60,9 @@ export class Lives {
     const world = this.#world;
     const store = world.handle();
     if (death !== undefined) store.dieAt(death.at, death.moment);
-    const engine = world.engine({ store, workflows: [this.#workflow] });
+    // So often that states are taken up at every stage, and so seldom that events are, too.
+    const snapshots = { minEvents: 1 + ((death?.at ?? 0) % 4), bytesPerEvent: Infinity };
+    const engine = world.engine({ store, snapshots, workflows: [this.#workflow] });
     const life = go(engine);
     try {
       return await this.#finish(life);

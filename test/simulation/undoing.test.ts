@@ -9,7 +9,9 @@ const none = (): UndoTold => ({ deaths: 0, undone: 0, completed: 0 });
 
 it("a run that is cancelled at any time has exactly what it did undone, the newest first, however often it dies (C5.9)", async () => {
   const told = none();
-  await checked({ Kind: MemoryStore, numRuns: 1500, sketches }, (world, sketch) => simulateUndoing(world, sketch, told));
+  await checked({ Kind: MemoryStore, numRuns: 1500, sketches }, (world, sketch) =>
+    simulateUndoing(world, sketch, told),
+  );
   // Without these it would prove little.
   expect(told.deaths).toBeGreaterThan(200);
   expect(told.undone).toBeGreaterThan(300);
