@@ -115,6 +115,8 @@ export class Lives {
           throw error;
         }
         this.#tellPaused(runId, active, error, again);
+        // It has begun, and is under way: whether it was due is no question any more.
+        if ("redrive" in current) current = { ...current, terms: {} };
         wakeAt = this.#settings.runtime.clock.wallNow() + again;
       }
       await this.due.wait(runId, wakeAt, signal);
