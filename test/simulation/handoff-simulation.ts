@@ -67,7 +67,7 @@ export async function simulateHandoffs(
     nodes: Object.fromEntries(nodes.map(({ id, how, handsTo }) => [id, functionOf(id, how, handsTo)])),
     edges: edges.filter(({ isHandoff }) => !isHandoff).map(({ from, to }) => [from, to] as const),
     forms: Object.fromEntries(sketch.agents.map((_, i) => [`n${i}`, { handoffTo: receivers(sketch, i) }])),
-    policies: Object.fromEntries(nodes.map(({ id }) => [id, { retry: { maxAttempts: 4, initialDelayMs: 10 } }])),
+    policies: Object.fromEntries(nodes.map(({ id }) => [id, { retry: { maxAttempts: 8, initialDelayMs: 1 } }])),
   };
   const lives = new Lives(world, world.workflow(mutate(graph)), INPUT, sketch.deaths);
   const names = nodes.map(({ id }) => id);

@@ -112,7 +112,8 @@ class InsideSimulation {
   #nodes(insides: readonly Inside[]): Pick<Graph, "nodes" | "policies"> {
     const nodes = insides.map((inside, i) => [`n${i}`, this.#node(`n${i}`, inside)] as const);
     const called = nodes.filter(([, node]) => typeof node === "function");
-    const retry = { maxAttempts: 4, initialDelayMs: 10 };
+    // Enough for a map whose items all fail once, in spite of some deaths.
+    const retry = { maxAttempts: 10, initialDelayMs: 1 };
     return { nodes: Object.fromEntries(nodes), policies: Object.fromEntries(called.map(([id]) => [id, { retry }])) };
   }
 

@@ -9,7 +9,7 @@ const none = () => ({ deaths: 0, redriven: 0, parked: 0, stored: 0 });
 
 it("steps, items, waits, signals and inner runs come to the same however often they die, and none is repeated that was stored (C5.2, C6.1, C6.2)", async () => {
   const told = none();
-  await checked({ Kind: MemoryStore, numRuns: 1000, sketches }, (world, sketch) => simulateInside(world, sketch, told));
+  await checked({ Kind: MemoryStore, numRuns: 700, sketches }, (world, sketch) => simulateInside(world, sketch, told));
   // Without these it would prove little.
   expect(told.deaths).toBeGreaterThan(150);
   expect(told.redriven).toBeGreaterThan(50);
@@ -24,9 +24,9 @@ it("the simulation finds an engine that believes what is not stored yet, one tha
   };
   for (const Kind of [BelievesFirst, ForgetsLastRecord])
     expect(
-      await isFound({ Kind, numRuns: 1000, sketches }, (world, sketch) => simulateInside(world, sketch, none())),
+      await isFound({ Kind, numRuns: 700, sketches }, (world, sketch) => simulateInside(world, sketch, none())),
     ).toBe(true);
-  const isRepeatFound = await isFound({ Kind: MemoryStore, numRuns: 1000, sketches }, (world, sketch) =>
+  const isRepeatFound = await isFound({ Kind: MemoryStore, numRuns: 700, sketches }, (world, sketch) =>
     simulateInside(world, sketch, none(), repeating),
   );
   expect(isRepeatFound).toBe(true);
