@@ -103,7 +103,7 @@ function outputOf(id: string, inside: Inside, input: unknown, isMended: boolean)
   }
 }
 
-export function madeBySteps(id: string, count: number, input: unknown): Parcel {
+function madeBySteps(id: string, count: number, input: unknown): Parcel {
   let last = input;
   for (let j = 0; j < count; j++) last = madeOf(`${id}s${j}`, last);
   return madeOf(id, last);
