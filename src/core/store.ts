@@ -225,7 +225,10 @@ export interface Store {
   replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean>;
   /** Deletes settled entries (succeeded or discarded) that were entered before an instant; gives their number. */
   pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number>;
-  /** Keeps a signal until its run has taken it, and wakes the run where it waits. Throws `NotFoundError` where there is no such run or it has ended. */
+  /**
+   * Keeps a signal until its run has taken it, and wakes the run where it waits. Throws `NotFoundError` where there is no
+   * such run, or it is completed or cancelled. One that has failed may be redriven, and take it then.
+   */
   signal(signal: Signal): Promise<void>;
   /** Signals that wait to be taken, oldest first: of one run, or of all runs that an owner holds. */
   signals(of: { runId: string } | { owner: string }): Promise<Signal[]>;
@@ -240,6 +243,11 @@ export interface Store {
 /** Statuses after which a run does nothing more by itself. */
 export function isEnded(status: RunStatus): boolean {
   return status === "completed" || status === "failed" || status === "cancelled";
+}
+
+/** Whether a run may still be told something: one that has failed may be redriven, and take it then. */
+export function takesSignals(status: RunStatus): boolean {
+  return status !== "completed" && status !== "cancelled";
 }
 
 /** Whether nothing is left to be done about a dead letter, so that it may go. */

@@ -17,6 +17,7 @@ import {
   type RunRow,
   type Signal,
   type Store,
+  takesSignals,
 } from "../core/store.ts";
 import { isUnchanged, noLetters } from "./letters.ts";
 import { listedLetters, listedRuns } from "./memory-lists.ts";
@@ -82,7 +83,7 @@ export class MemoryStore implements Store {
     const isCalled = append.wakeOn?.some((name) => this.#isSignalled(runId, name)) ?? false;
     const wakeAt = status === "waiting" ? earlier(append.wakeAt, isCalled ? updatedAt : null) : null;
     Object.assign(row, { status, updatedAt, wakeAt, head: { version: row.version, checksum } });
-    if (isEnded(status)) this.#forgetSignals(runId);
+    if (!takesSignals(status)) this.#forgetSignals(runId);
     if (status !== "running") Object.assign(row, { owner: null, leaseUntil: 0 });
   }
 
@@ -175,7 +176,7 @@ export class MemoryStore implements Store {
     this.#check();
     const { runId, id } = signal;
     const row = this.#runs.get(runId)?.row;
-    if (row === undefined || isEnded(row.status)) throw noTakerError(runId, row?.status);
+    if (row === undefined || !takesSignals(row.status)) throw noTakerError(runId, row?.status);
     const key = signalKey(runId, id);
     if (this.#signals.has(key)) return;
     this.#signals.set(key, { ...signal });
@@ -209,7 +210,10 @@ export class MemoryStore implements Store {
       .slice(0, limit)
       .map(({ runId }) => runId);
     if (dryRun) return ids;
-    for (const runId of ids) this.#runs.delete(runId);
+    for (const runId of ids) {
+      this.#runs.delete(runId);
+      this.#forgetSignals(runId);
+    }
     const deleted = new Set(ids);
     for (const { id, runId } of this.#letters.values()) if (deleted.has(runId)) this.#letters.delete(id);
     return ids;

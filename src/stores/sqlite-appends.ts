@@ -1,5 +1,5 @@
 import { LeaseLostError, versionConflictError } from "../core/errors.ts";
-import { type Append, type DeadLetter, isEnded, isSettled, type Signal, type SqlValue } from "../core/store.ts";
+import { type Append, type DeadLetter, isSettled, type Signal, type SqlValue, takesSignals } from "../core/store.ts";
 import { codeText, idText } from "./sqlite-schema.ts";
 import { APPENDED_AT_ONCE, type SqliteStatements, type StoredRun } from "./sqlite-statements.ts";
 import { carryOut } from "./sqlite-work.ts";
@@ -83,7 +83,7 @@ export class Appends {
     const until = status === "waiting" ? (wakeAt ?? null) : null;
     const { setStatus, deleteSignals } = this.#statements;
     setStatus.run(status!, this.#wallNow, run.version, checksum, until, back, back, run.num);
-    if (isEnded(status!)) deleteSignals.run(run.num);
+    if (!takesSignals(status!)) deleteSignals.run(run.num);
     if (status === "waiting" && wakeOn.length > 0 && this.#isSignalled(runId, wakeOn)) {
       this.#statements.wake.run(this.#wallNow, this.#wallNow, run.num);
     }

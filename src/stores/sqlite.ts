@@ -17,6 +17,7 @@ import {
   type RunRow,
   type Signal,
   type Store,
+  takesSignals,
 } from "../core/store.ts";
 import { isUnchanged, noLetters } from "./letters.ts";
 import { noTakerError } from "./refusals.ts";
@@ -206,7 +207,7 @@ export class SqliteStore implements Store {
       const { runId, id } = signal;
       const now = this.#clock.wallNow();
       const row = statements.runById.get(idText(runId)) as StoredRun | undefined;
-      if (row === undefined || isEnded(row.status)) throw noTakerError(runId, row?.status);
+      if (row === undefined || !takesSignals(row.status)) throw noTakerError(runId, row?.status);
       const { changes } = statements.putSignal.run(row.num, idText(id), JSON.stringify(signal));
       if (Number(changes) > 0) statements.wake.run(now, now, row.num);
     });

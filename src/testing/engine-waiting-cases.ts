@@ -303,6 +303,27 @@ export const WAITING: EngineCases = {
     deepEqual((await world.finish(redriven)).output, { ask: "answer", bad: 1 });
   },
 
+  "a signal that was sent before its run failed, or after it, is taken when that is redriven (C5.2, C7.2)": async (
+    world,
+  ) => {
+    let mended = false;
+    const workflow = world.workflow({
+      nodes: { ask: signal("go"), after: signal("then"), bad: (n: number) => (mended ? n : fail("not yet")()) },
+      edges: [["ask", "after"]],
+      policies: { bad: { retry: { maxAttempts: 2, initialDelayMs: 1000, jitter: "none" } } },
+    });
+    const engine = world.engine({ workflows: [workflow] });
+    const failing = engine.run(workflow, 1, { runId: "r" });
+    await world.settle();
+    await engine.signal("r", "then", "early");
+    const { deadLetters } = await world.finish(failing);
+    await engine.signal("r", "go", "late");
+    mended = true;
+    const { output } = await world.finish(engine.deadLetters.redrive(deadLetters[0]!.id));
+    deepEqual(output, { after: "early", bad: 1 });
+    await rejects(engine.signal("r", "go"), { code: "NOT_FOUND" });
+  },
+
   "a run that dies at any write around its waits ends as if it had not (C6.2)": async (world) => {
     for (const moment of ["asked", "stored"] as const) {
       for (let n = 1; n < 9; n++) {

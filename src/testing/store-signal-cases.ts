@@ -38,10 +38,26 @@ export const SIGNALS: StoreCases = {
     deepEqual(await store.signals({ runId: "s" }), [signalOf("s", "one", { payload: "4" })]);
   },
 
-  "a signal that nobody will take is NotFoundError: of no run, or of one that has ended (C5.2)": async ({ store }) => {
+  "a run that has failed keeps its signals and takes new ones, for a redrive (C5.2, C7.2)": async ({ store }) => {
+    await store.claim(claimOf("r"));
+    await store.signal(signalOf("r", "before"));
+    await store.append(appendOf("r", 1, 0, { status: "failed" }));
+    await store.signal(signalOf("r", "after"));
+    deepEqual(await store.signals({ runId: "r" }), [signalOf("r", "before"), signalOf("r", "after")]);
+    deepEqual(await store.list({ wakesBefore: Infinity }), []);
+    const { token } = await store.claim(claimOf("r", { reopen: true }));
+    await store.append(appendOf("r", token, 1, { status: "running", signalsTaken: ["before"] }));
+    deepEqual(await store.signals({ runId: "r" }), [signalOf("r", "after")]);
+    await store.append(appendOf("r", token, 2, { status: "failed" }));
+    // They go with their run.
+    await store.prune({ keep: 0 });
+    deepEqual(await store.signals({ runId: "r" }), []);
+  },
+
+  "a signal that nobody will take is NotFoundError: of no run, or of one that is over (C5.2)": async ({ store }) => {
     await rejection(store.signal(signalOf("r", "s")), "NOT_FOUND");
     equal(await store.get("r"), undefined);
-    for (const status of ["completed", "failed", "cancelled"] as const) {
+    for (const status of ["completed", "cancelled"] as const) {
       await store.claim(claimOf(status));
       await store.append(appendOf(status, 1, 0, { status }));
       const before = await everything(store, status);

@@ -20,7 +20,9 @@ export interface Walked {
 export function walkGraph(ids: readonly string[], arrows: readonly Arrow[]): Walked {
   const out = new Map<string, Arrow[]>(ids.map((id) => [id, []]));
   const targets = new Set<string>();
-  for (const arrow of arrows) {
+  const places = new Map(ids.map((id, place) => [id, place]));
+  // By the order of the nodes, so that it does not matter which edge was connected first.
+  for (const arrow of [...arrows].sort((a, b) => places.get(a.to)! - places.get(b.to)!)) {
     out.get(arrow.from)!.push(arrow);
     targets.add(arrow.to);
   }

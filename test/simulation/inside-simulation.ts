@@ -62,25 +62,18 @@ export async function simulateInside(
   }
 }
 
-/**
- * Says something to a node from another process, once, as soon as there is a run to say it to. Signals are kept until
- * the run ends: where it fails, it is said again when the run goes on.
- */
+/** Says something to a node from another process, once, as soon as there is a run to say it to. */
 async function tell(world: EngineWorld<Runnable>, id: string, afterMs: number, stop: AbortSignal): Promise<void> {
   const { clock } = world.runtime;
   const engine = world.engine();
   await clock.sleep(afterMs, stop);
-  for (let toldAt = -1; ; await clock.sleep(300, stop)) {
-    const ends = world.eventsOf("run.failed").length;
-    // A life that died with its last record has announced no end.
-    if ((await world.store.get("r"))?.status === "failed") toldAt = -1;
-    if (ends === toldAt) continue;
+  for (;;) {
     try {
-      await engine.signal("r", id, toldTo(id));
-      toldAt = ends;
+      return await engine.signal("r", id, toldTo(id));
     } catch (error) {
       if ((error as { code?: string }).code !== "NOT_FOUND") throw error;
     }
+    await clock.sleep(300, stop);
   }
 }
 
