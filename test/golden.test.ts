@@ -212,6 +212,24 @@ describe("the golden runs find", () => {
     });
   }
 
+  it("that a journal of a newer version is refused, and left as it is (C6.9)", async () => {
+    const change = (path: string): void => plant(path, "line-in-flight", '"invocation_started"', '"invocation_dreamt"');
+    for (const folder of FOLDERS) {
+      await readCopy(
+        folder,
+        async ({ engine, store, workflows, calls }) => {
+          const before = await store.read("line-in-flight");
+          await expect(engine.resume(workflows["line"]!, "line-in-flight")).rejects.toThrow(
+            'unknown kind "invocation_dreamt". A newer version of Holdfast wrote it',
+          );
+          expect(await store.read("line-in-flight")).toEqual(before);
+          expect(calls).toEqual([]);
+        },
+        { change },
+      );
+    }
+  });
+
   it("nothing where nothing was changed (C6.9)", async () => {
     const golden = goldenOf("line-in-flight");
     const change = (path: string): void => plant(path, golden.run, '"by":"a"', '"by":"a"');

@@ -332,7 +332,7 @@ export function goldenWorkflows(
 }
 
 /** Of a class that the engine is told of. */
-export class Amount {
+class Amount {
   readonly cents: bigint;
 
   constructor(cents: bigint) {
