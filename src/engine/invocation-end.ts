@@ -81,8 +81,10 @@ function handoffTo(run: ActiveRun, to: string): { handoff: string } {
 
 /** Which successors the conditions of a node's edges choose; nothing where none has a condition, and all are. */
 function nextOf(run: ActiveRun, { node }: InvocationId, output: string): { next?: readonly string[] } {
-  const edges = run.plan.nodes.get(node)!.outbound.flatMap(({ definition }) => definition ?? []);
-  if (edges.every(({ when }) => when === undefined)) return {};
-  const taken = edges.filter(({ when }) => when === undefined || when(run.settings.codec.decode(output) as never));
+  const { leads, isConditional } = run.plan.nodes.get(node)!;
+  if (!isConditional) return ALL;
+  const taken = leads.filter(({ when }) => when === undefined || when(run.settings.codec.decode(output) as never));
   return { next: taken.map(({ to }) => to) };
 }
+
+const ALL: { next?: readonly string[] } = {};

@@ -1,4 +1,4 @@
-import { invocationIdOf, type InvocationId, invocationKey, visitKey } from "../workflow/invocation-id.ts";
+import { invocationIdOf, type InvocationId, invocationKey } from "../workflow/invocation-id.ts";
 import type { EdgeDefinition } from "../workflow/definition.ts";
 import { gatherInput, inputFrom } from "../workflow/mapping.ts";
 import type { PlannedNode } from "../workflow/plan.ts";
@@ -14,10 +14,10 @@ export type InputMaker = () => unknown;
 export function inputOf(run: ActiveRun, id: InvocationId): InputMaker | Promise<InputMaker> {
   const { codec, values } = run.settings;
   const { stored, make } = recipeOf(run, id);
-  const maker =
-    (encoded: readonly string[]): InputMaker =>
-    () =>
-      make(encoded.map((text) => codec.decode(text)));
+  const maker = (encoded: readonly string[]): InputMaker =>
+    encoded.length === 1
+      ? () => make([codec.decode(encoded[0]!)])
+      : () => make(encoded.map((text) => codec.decode(text)));
   const loaded = values.loadAll(stored);
   return loaded instanceof Promise ? loaded.then(maker) : maker(loaded);
 }
@@ -39,7 +39,7 @@ function recipeOf(run: ActiveRun, id: InvocationId): Recipe {
     const edge = source.handoff === id.node ? null : edgeFrom(plan.nodes.get(source.id.node)!, id.node);
     return { stored: [source.output], make: ([output]) => (edge === null ? output : inputFrom(edge, output)) };
   }
-  const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
+  const { feeds: edges } = plan.nodes.get(id.node)!;
   if (edges.length === 0) return { stored: [journal.state.input], make: ([input]) => input };
   const visits = sourcesOf(run, id);
   const stored = visits.map((visit) => readiness.servedBy(visit)!.output);
@@ -53,8 +53,7 @@ function recipeOf(run: ActiveRun, id: InvocationId): Recipe {
 function sourcesOf({ plan, journal }: ActiveRun, id: InvocationId): readonly string[] {
   const { from, by } = journal.state.invocations.get(invocationKey(id)) ?? {};
   if (by !== undefined) return [by];
-  const edges = plan.nodes.get(id.node)!.inbound.flatMap(({ definition }) => definition ?? []);
-  return from ?? edges.map((edge) => visitKey({ node: edge.from, iteration: 0 }));
+  return from ?? plan.nodes.get(id.node)!.firstSources;
 }
 
 /** The invocations whose outputs an invocation works on, itself among them: it has made steps. */

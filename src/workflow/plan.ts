@@ -11,6 +11,7 @@ import type {
   WorkflowDefinition,
 } from "./definition.ts";
 import { fingerprintOf, outlineOf } from "./fingerprint.ts";
+import { visitKey } from "./invocation-id.ts";
 import { type Arrow, walkGraph } from "./loops.ts";
 
 /** An edge in its place: what a node does with it when it delivers. */
@@ -33,6 +34,12 @@ export interface PlannedNode {
   /** Edges that it waits for; what leads back to it and what is handed to it starts it without them. */
   readonly inbound: readonly PlannedEdge[];
   readonly outbound: readonly PlannedEdge[];
+  /** The edges that it waits for, as they were connected, and the first visits of their sources. */
+  readonly feeds: readonly EdgeDefinition[];
+  readonly firstSources: readonly string[];
+  /** The edges that lead on, as they were connected, and whether any of them has a condition. */
+  readonly leads: readonly EdgeDefinition[];
+  readonly isConditional: boolean;
   /** Who stands in when it fails, in order, depth first. */
   readonly backups: readonly string[];
   readonly onFailure: FailureMode;
@@ -101,10 +108,17 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
   const outbound = grouped(arrows, (edge) => edge.from);
   const nodes = new Map<string, PlannedNode>();
   for (const node of all) {
+    const [into, onward] = [inbound.get(node.id) ?? [], outbound.get(node.id) ?? []];
+    const feeds = connected(into);
+    const leads = connected(onward);
     nodes.set(node.id, {
       definition: node,
-      inbound: inbound.get(node.id) ?? [],
-      outbound: outbound.get(node.id) ?? [],
+      inbound: into,
+      outbound: onward,
+      feeds,
+      firstSources: feeds.map(({ from }) => visitKey({ node: from, iteration: 0 })),
+      leads,
+      isConditional: leads.some(({ when }) => when !== undefined),
       backups: backups(node.id),
       onFailure: node.onFailure ?? definition.onFailure,
       loop: loopOf.get(node.id),
@@ -131,6 +145,10 @@ export function planWorkflow(definition: WorkflowDefinition): Plan {
     outline,
     fingerprint: fingerprintOf(outline),
   };
+}
+
+function connected(edges: readonly PlannedEdge[]): EdgeDefinition[] {
+  return edges.flatMap(({ definition }) => definition ?? []);
 }
 
 /** Whether a node runs only when another one fails: nothing leads to it. */

@@ -212,6 +212,14 @@ export class Readiness {
 
   /** All edges that a node waits for have come to something: starts it, or gives what its own edges come to. */
   #join(id: string, place: Place): "untaken" | "broken" | null {
+    const { node } = place;
+    // Most nodes have one edge only, and need no lists to tell what has come of it.
+    if (node.inbound.length === 1 && node.feeds.length === 1 && node.definition.join === "all") {
+      const fate = this.#fates.get(node.inbound[0]!)!;
+      if (typeof fate !== "object") return place.begun ? null : fate;
+      this.#activate(id, fate.delivered === node.firstSources[0] ? {} : { from: [fate.delivered] });
+      return null;
+    }
     const inbound = place.node.inbound.filter(({ definition }) => definition !== null);
     const fates = inbound.map((edge) => this.#fates.get(edge)!);
     const from = fates.flatMap((fate) => (typeof fate === "object" ? [fate.delivered] : []));
