@@ -218,11 +218,6 @@ export interface Store {
   deadLetter(id: string): Promise<DeadLetter | undefined>;
   /** How many entries there are of each status, of one workflow or of all. */
   deadLetterCounts(workflowId?: string): Promise<Record<DeadLetterStatus, number>>;
-  /**
-   * Puts `next` in the place of an entry, where it still has the status and the count of `last` and is discarded only
-   * if that is; gives whether it was so. For what is done to an entry while nobody carries out its run.
-   */
-  replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean>;
   /** Deletes settled entries (succeeded or discarded) that were entered before an instant; gives their number. */
   pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number>;
   /**

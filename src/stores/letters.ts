@@ -1,10 +1,4 @@
-import type { DeadLetter, DeadLetterStatus } from "../core/store.ts";
-
-/** Whether an entry stands where somebody saw it stand: nobody has redriven or discarded it since. */
-export function isUnchanged(now: DeadLetter, seen: DeadLetter): boolean {
-  const isDiscarded = (letter: DeadLetter): boolean => letter.discarded !== undefined;
-  return now.status === seen.status && now.retryCount === seen.retryCount && isDiscarded(now) === isDiscarded(seen);
-}
+import type { DeadLetterStatus } from "../core/store.ts";
 
 /** Counts of entries by status, before any is counted. */
 export function noLetters(): Record<DeadLetterStatus, number> {

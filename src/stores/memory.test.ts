@@ -207,15 +207,6 @@ describe("the contract of stores finds", () => {
     expect(await failures(SkipsWork)).toContainEqual(expect.stringContaining("or the append is refused whole"));
   });
 
-  it("a store that changes a dead letter which somebody else has changed (C7.2)", async () => {
-    class LastOneWins extends MemoryStore {
-      override async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
-        return super.replaceDeadLetter((await this.deadLetter(last.id)) ?? last, next);
-      }
-    }
-    expect(await failures(LastOneWins)).toEqual([expect.stringContaining("of two who change one dead letter")]);
-  });
-
   it("a store that deletes a run in use (C6.4)", async () => {
     class DeletesInUse extends MemoryStore {
       override async prune(filter: PruneFilter): Promise<string[]> {

@@ -19,7 +19,7 @@ import {
   type Store,
   takesSignals,
 } from "../core/store.ts";
-import { isUnchanged, noLetters } from "./letters.ts";
+import { noLetters } from "./letters.ts";
 import { listedLetters, listedRuns } from "./memory-lists.ts";
 import { MemorySharedState } from "./memory-shared-state.ts";
 import { noSqlError, noTakerError } from "./refusals.ts";
@@ -150,14 +150,6 @@ export class MemoryStore implements Store {
     for (const letter of this.#letters.values())
       if ((workflowId ?? letter.workflowId) === letter.workflowId) counts[letter.status]++;
     return counts;
-  }
-
-  async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
-    this.#check();
-    const found = this.#letters.get(last.id);
-    if (found === undefined || !isUnchanged(found, last)) return false;
-    this.#letters.set(last.id, structuredClone(next));
-    return true;
   }
 
   async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {

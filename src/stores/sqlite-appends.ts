@@ -111,7 +111,7 @@ export class Appends {
 }
 
 /** Stores a dead letter of a run, or what has become of it. */
-export function putLetter({ putDeadLetter }: SqliteStatements, run: number, letter: DeadLetter): void {
+function putLetter({ putDeadLetter }: SqliteStatements, run: number, letter: DeadLetter): void {
   const { id, workflowId, nodeId, status, timestamp, errorDetail } = letter;
   const places = [idText(id), run, idText(workflowId), idText(nodeId)];
   const state = [status, timestamp, codeText(errorDetail.code), isSettled(letter) ? 1 : 0];

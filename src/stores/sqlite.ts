@@ -19,9 +19,9 @@ import {
   type Store,
   takesSignals,
 } from "../core/store.ts";
-import { isUnchanged, noLetters } from "./letters.ts";
+import { noLetters } from "./letters.ts";
 import { noTakerError } from "./refusals.ts";
-import { Appends, type KnownRuns, putLetter } from "./sqlite-appends.ts";
+import { Appends, type KnownRuns } from "./sqlite-appends.ts";
 import { SqliteFile } from "./sqlite-file.ts";
 import { listLetters, listRuns } from "./sqlite-lists.ts";
 import { LETTERS_AT_ONCE, prunableRuns, pruneRuns } from "./sqlite-retention.ts";
@@ -176,16 +176,6 @@ export class SqliteStore implements Store {
     const counts = noLetters();
     for (const { status, count } of rows) counts[status] = count;
     return counts;
-  }
-
-  replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
-    return this.#file.write((): boolean => {
-      const { statements } = this.#file;
-      const row = statements.deadLetter.get(idText(last.id)) as { run: number; body: string } | undefined;
-      if (row === undefined || !isUnchanged(JSON.parse(row.body) as DeadLetter, last)) return false;
-      putLetter(statements, row.run, next);
-      return true;
-    });
   }
 
   async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {

@@ -106,11 +106,6 @@ export class FaultyStore implements Store {
     return this.#store.deadLetterCounts(workflowId);
   }
 
-  async replaceDeadLetter(last: DeadLetter, next: DeadLetter): Promise<boolean> {
-    this.#check();
-    return this.#store.replaceDeadLetter(last, next);
-  }
-
   async pruneDeadLetters(enteredBefore: number, workflowId?: string): Promise<number> {
     this.#check();
     return this.#store.pruneDeadLetters(enteredBefore, workflowId);

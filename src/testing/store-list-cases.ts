@@ -196,29 +196,4 @@ export const LISTS: StoreCases = {
     deepEqual({ ...(await store.deadLetterCounts("x")) }, { ...none, pending: 1, retrying: 1 });
     deepEqual({ ...(await store.deadLetterCounts("no such workflow")) }, none);
   },
-
-  "of two who change one dead letter as they saw it, one does (C7.2)": async ({ store, open }) => {
-    const seen = letterOf("dl", { retryCount: 1 });
-    await store.claim(claimOf("r"));
-    await store.append(appendOf("r", 1, 0, { deadLetters: [seen, letterOf("later")], status: "failed" }));
-    const retrying = letterOf("dl", { retryCount: 2, status: "retrying" });
-    const outcomes = await Promise.all([
-      store.replaceDeadLetter(seen, retrying),
-      (await open()).replaceDeadLetter(seen, retrying),
-    ]);
-    deepEqual(outcomes.toSorted(), [false, true]);
-    deepEqual(await store.deadLetters(), [letterOf("later"), retrying]);
-    equal(await letterIds(store, { status: "retrying" }), "dl");
-    // The status alone is not enough, nor is the count, nor are both where it was discarded meanwhile.
-    equal(await store.replaceDeadLetter({ ...retrying, retryCount: 1 }, seen), false);
-    equal(await store.replaceDeadLetter({ ...retrying, status: "pending" }, seen), false);
-    const given = letterOf("dl", { retryCount: 2, status: "permanent_failure" });
-    equal(await store.replaceDeadLetter(retrying, given), true);
-    const discarded = { ...given, discarded: { reason: "nobody needs it", at: 7 } };
-    equal(await store.replaceDeadLetter(given, discarded), true);
-    equal(await store.replaceDeadLetter(given, retrying), false);
-    equal(await store.replaceDeadLetter(letterOf("no such entry"), retrying), false);
-    deepEqual(await store.deadLetter("dl"), discarded);
-    deepEqual(await store.deadLetters(), [letterOf("later"), discarded]);
-  },
 };

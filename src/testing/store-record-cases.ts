@@ -259,7 +259,6 @@ export const RECORDS: StoreCases = {
       () => store.deadLetters(),
       () => store.deadLetter("dl"),
       () => store.deadLetterCounts(),
-      () => store.replaceDeadLetter(letterOf("dl"), letterOf("dl")),
       () => store.pruneDeadLetters(1),
       () => store.signal(signalOf("r", "s")),
       () => store.signals({ runId: "r" }),

@@ -141,7 +141,10 @@ export const RETENTION: StoreCases = {
     deepEqual(await store.prune({ keep: 0 }), ["clean"]);
     equal(await left(store), "quarantined retrying pending");
     const [seen] = await store.deadLetters({ runId: "pending" });
-    await store.replaceDeadLetter(seen!, { ...seen!, ...DISCARDED });
+    const { token, version } = await store.claim(claimOf("pending", { reopen: true }));
+    const settled = [{ ...seen!, ...DISCARDED }];
+    await store.append(appendOf("pending", token, version, { status: "failed", deadLetters: settled }));
+    await clock.advance(1);
     deepEqual(await store.prune({ endedBefore: Infinity }), ["pending"]);
   },
 
