@@ -26,7 +26,7 @@ import type {
 } from "./workflow/definition.ts";
 import { describeWorkflow, type WorkflowDescription } from "./workflow/description.ts";
 import { mermaidOf } from "./workflow/mermaid.ts";
-import { planWorkflow } from "./workflow/plan.ts";
+import { planOf } from "./workflow/plan.ts";
 import type {
   EdgeArguments,
   EndsOf,
@@ -304,7 +304,7 @@ export class Workflow<
    * that cannot be run.
    */
   toMermaid(): string {
-    return mermaidOf(planWorkflow(this.definition));
+    return mermaidOf(planOf(this.definition));
   }
 
   /** The workflow as plain data, without its functions; what `JSON.stringify` makes of it. */

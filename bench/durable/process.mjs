@@ -18,13 +18,16 @@ export class ContenderProcess {
     });
   }
 
+  // Between orders it is stopped: workers that poll would take their share of the two cores from whoever is measured.
   ask(order, options) {
+    this.#child.kill("SIGCONT");
     return new Promise((resolve, reject) => {
       const ended = (code) =>
         reject(new Error(`the contender ${this.#name} ended with ${code} in the middle of its work`));
       this.#child.once("exit", ended);
       this.#child.once("message", ({ answer, failure }) => {
         this.#child.off("exit", ended);
+        this.#child.kill("SIGSTOP");
         if (failure === undefined) resolve(answer);
         else reject(new Error(`the contender ${this.#name} failed: ${failure}`));
       });

@@ -3,7 +3,7 @@ import type { Runtime } from "../core/runtime.ts";
 import type { DeadLetter } from "../core/store.ts";
 import type { CircuitBreaker } from "../policies/circuit-breaker.ts";
 import type { WorkflowDefinition } from "../workflow/definition.ts";
-import { type Plan, planWorkflow } from "../workflow/plan.ts";
+import { type Plan, planOf } from "../workflow/plan.ts";
 import { type NodeGuards, nodeGuards } from "./node-policies.ts";
 import type { Runnable } from "./runnable.ts";
 
@@ -27,7 +27,7 @@ export class KnownWorkflows {
   prepare({ definition }: Runnable): Prepared {
     let prepared = this.#prepared.get(definition);
     if (prepared === undefined) {
-      const plan = planWorkflow(definition);
+      const plan = planOf(definition);
       prepared = { plan, guards: nodeGuards(plan, this.#runtime) };
       this.#prepared.set(definition, prepared);
     }

@@ -29,13 +29,12 @@ interface Place {
 
 /** Where the values of a run lie in its journal. */
 export class JournaledValues {
-  /** What has come since the last snapshot: hashing it can wait until there is one, and often there is none. */
-  #fresh: (Place & { value: string })[] = [];
+  /** What has come since the last snapshot: looking through it can wait until there is one, and often there is none. */
+  #fresh: { seq: number; events: readonly RunEvent[] }[] = [];
   #notes = new Map<string, string>();
 
   add(seq: number, events: readonly RunEvent[]): void {
-    for (const [index, value] of valuesIn(events).entries())
-      if (value.length > SHORT) this.#fresh.push({ value, seq, index });
+    this.#fresh.push({ seq, events });
   }
 
   /** What has been read in is not repeated in the next snapshot either. */
@@ -45,7 +44,10 @@ export class JournaledValues {
 
   /** The state with notes in it for the values that are in the journal. Forgets those that the state has no more. */
   noted(state: RunState): RunState {
-    const fresh = new Map(this.#fresh.map((place) => [place.value, place]));
+    const fresh = new Map<string, Place>();
+    for (const { seq, events } of this.#fresh)
+      for (const [index, value] of valuesIn(events).entries())
+        if (value.length > SHORT) fresh.set(value, { seq, index });
     const notes = new Map<string, string>();
     const noteOf = (value: string): string => {
       let note = this.#notes.get(value);

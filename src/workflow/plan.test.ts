@@ -4,7 +4,7 @@ import { WorkflowDefinitionError } from "../core/errors.ts";
 import type { StandardSchema } from "../core/schema.ts";
 import { DefinitionBuilder } from "./builder.ts";
 import type { FieldMapping, NodePolicies } from "./definition.ts";
-import { type Plan, planWorkflow } from "./plan.ts";
+import { type Plan, planOf, planWorkflow } from "./plan.ts";
 
 type Edge = readonly [from: string, to: string, mapping?: FieldMapping];
 
@@ -15,7 +15,7 @@ interface Sketch {
   policies?: [string, NodePolicies][];
 }
 
-function planOf({ nodes = [], edges = [], fallbacks = [], policies = [] }: Sketch): Plan {
+function planned({ nodes = [], edges = [], fallbacks = [], policies = [] }: Sketch): Plan {
   const builder = new DefinitionBuilder({ id: "w" });
   for (const id of nodes) builder.addNode(id, () => id);
   for (const [from, to, mapping] of edges) builder.connect(from, to, mapping);
@@ -26,7 +26,7 @@ function planOf({ nodes = [], edges = [], fallbacks = [], policies = [] }: Sketc
 
 function problemsOf(sketch: Sketch): readonly string[] {
   try {
-    planOf(sketch);
+    planned(sketch);
   } catch (error) {
     expect(error).toBeInstanceOf(WorkflowDefinitionError);
     return (error as WorkflowDefinitionError).problems;
@@ -161,7 +161,7 @@ describe("what cannot be run is refused with everything that is wrong", () => {
 });
 
 it("nodes without inbound edges get the input, those without outbound ones give the result (C5.3)", () => {
-  const { starts, ends } = planOf({
+  const { starts, ends } = planned({
     nodes: ["a", "b", "c", "d"],
     edges: [
       ["a", "c"],
@@ -172,7 +172,7 @@ it("nodes without inbound edges get the input, those without outbound ones give 
 });
 
 it("a backup without inbound edges is no start and no end; one with them has its place (C5.4)", () => {
-  const { starts, ends } = planOf({
+  const { starts, ends } = planned({
     nodes: ["a", "spare", "b", "both"],
     edges: [
       ["a", "b"],
@@ -187,7 +187,7 @@ it("a backup without inbound edges is no start and no end; one with them has its
 });
 
 it("backups are in order, depth first, each once (C5.4)", () => {
-  const { nodes } = planOf({
+  const { nodes } = planned({
     nodes: ["a", "b", "c", "d", "e"],
     fallbacks: [
       ["a", "b"],
@@ -212,12 +212,12 @@ it("fallbacks that share fallbacks are walked once each, not once for each way t
     [`b${i}`, `n${i}`],
   ]);
   // There are 2^29 ways from the first to the last.
-  expect(planOf({ nodes, fallbacks }).nodes.get("n0")?.backups).toHaveLength(29 * 3);
+  expect(planned({ nodes, fallbacks }).nodes.get("n0")?.backups).toHaveLength(29 * 3);
 });
 
 it("strange ids are ordinary nodes (C0.7)", () => {
   const nodes = ["__proto__", "constructor", "toString", "../x", "a\0b", "🪸", "A", "a"];
-  const plan = planOf({ nodes, edges: nodes.slice(1).map((id) => ["__proto__", id] as const) });
+  const plan = planned({ nodes, edges: nodes.slice(1).map((id) => ["__proto__", id] as const) });
   expect([...plan.nodes.keys()]).toEqual(nodes);
   expect(plan.ends).toEqual(nodes.slice(1));
 });
@@ -225,7 +225,7 @@ it("strange ids are ordinary nodes (C0.7)", () => {
 it("a chain of many thousand nodes is planned without running out of stack (C5.1)", () => {
   const nodes = Array.from({ length: 4000 }, (_, i) => `n${i}`);
   const edges = nodes.slice(1).map((id, i): Edge => [`n${i}`, id]);
-  expect(planOf({ nodes, edges }).ends).toEqual(["n3999"]);
+  expect(planned({ nodes, edges }).ends).toEqual(["n3999"]);
   expect(problemsOf({ nodes, edges: [...edges, ["n3999", "n0"]] })).toHaveLength(1);
 });
 
@@ -285,4 +285,34 @@ describe("a schema", () => {
     });
     expect(judged).toBe(plain);
   });
+});
+
+it("which edge closes a loop follows from the order of the nodes, not from that of the edges (C5.3)", () => {
+  const edges: Edge[] = [
+    ["brief", "draft"],
+    ["brief", "judge"],
+    ["draft", "judge"],
+    ["judge", "draft"],
+  ];
+  const closing = (order: readonly Edge[]): string[] => {
+    const builder = new DefinitionBuilder({ id: "w" });
+    for (const id of ["brief", "draft", "judge"]) builder.addNode(id, () => id);
+    for (const [from, to] of order) builder.connect(from, to, undefined, () => true);
+    const nodes = [...planWorkflow(builder.definition).nodes.values()];
+    return nodes.flatMap(({ outbound }) =>
+      outbound.filter(({ isBack }) => isBack).map(({ from, to }) => `${from}>${to}`),
+    );
+  };
+  expect(closing(edges)).toEqual(["judge>draft"]);
+  expect(closing([edges[1]!, edges[3]!, edges[0]!, edges[2]!])).toEqual(["judge>draft"]);
+  expect(closing([...edges].reverse())).toEqual(["judge>draft"]);
+});
+
+it("a definition is planned once, and a changed one anew (C5.1)", () => {
+  const builder = new DefinitionBuilder({ id: "w" });
+  builder.addNode("a", () => 1);
+  const plan = planOf(builder.definition);
+  expect(planOf(builder.definition)).toBe(plan);
+  builder.addNode("b", () => 2);
+  expect(planOf(builder.definition).nodes.size).toBe(2);
 });

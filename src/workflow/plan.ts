@@ -66,6 +66,15 @@ export interface Plan {
 
 const KINDS: ReadonlySet<string> = new Set<ReadyNode["kind"]>(["wait", "signal", "workflow"]);
 
+const PLANS = new WeakMap<WorkflowDefinition, Plan>();
+
+/** The plan of a definition, which follows from nothing else: worked out once, however many engines run it. */
+export function planOf(definition: WorkflowDefinition): Plan {
+  let plan = PLANS.get(definition);
+  if (plan === undefined) PLANS.set(definition, (plan = planWorkflow(definition)));
+  return plan;
+}
+
 /** Checks a definition whole and puts it in order. Throws `WorkflowDefinitionError` with everything that is wrong. */
 export function planWorkflow(definition: WorkflowDefinition): Plan {
   const { nodes: all, edges } = definition;
